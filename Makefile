@@ -1,0 +1,58 @@
+# Every target explains itself: `make help`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint types tidy shapes sim demo bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.run: pyproject.toml tools/venv.sh
+	@sh tools/venv.sh "$(PYTHON)" "$(VENV)" "."
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@sh tools/venv.sh "$(PYTHON)" "$(VENV)" ".[dev]"
+	@touch $@
+
+setup: $(VENV)/.run ## make .venv with Batchery in it
+
+run: setup ## start the service (options: ARGS="--port 9000")
+	@$(BIN)/batchery serve $(ARGS)
+
+test: $(VENV)/.dev ## install what the tests need, then run all of them (make check)
+	@$(MAKE) --no-print-directory check
+
+check: $(VENV)/.dev lint types tidy ## ruff, mypy --strict, generated code fresh, pytest
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## ruff: style and imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --exclude src/batchery/api/shapes.py .
+
+types: $(VENV)/.dev ## mypy --strict
+	$(BIN)/mypy
+
+tidy: $(VENV)/.dev ## the house rules: imports, sizes, generated code and diagrams fresh
+	$(BIN)/python -m pytest -q tests/tidy
+
+shapes: $(VENV)/.dev ## make api/shapes.py anew from the AWS service model
+	$(BIN)/python tools/shapes.py
+
+diagrams: $(VENV)/.dev ## draw the legal moves into docs/states.md
+	$(BIN)/python tools/diagrams.py
+
+sim: $(VENV)/.dev ## the simulator, for longer (SEED=7 for one seed, SEEDS=2000 for how many)
+	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+
+demo: setup ## a private server and a small pipeline, shown live
+	@$(BIN)/batchery demo
+
+bench: $(VENV)/.dev ## ratios against peers and limits, each in one run
+	@sh tools/venv.sh "$(PYTHON)" "$(VENV)" ".[dev,bench]"
+	$(BIN)/python -m tools.bench
+
+clean: ## remove what was made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,447 @@
+"""The vocabulary: commands in, changes out, effects on engines.
+
+A *command* is a wish from outside (a client's call, an engine's report, a due follow-up). `decide` turns it into
+*changes*, or raises `Refused`. A change is the only currency: the same value updates memory (`apply`), is written
+(`Dirty`, from the World), feeds the event stream and moves the engine (`effect`).
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from batchery.core.model import (
+    AttemptKey,
+    Capacity,
+    Definition,
+    Environment,
+    Job,
+    Need,
+    Queue,
+    Realm,
+    Resources,
+    Shape,
+)
+
+
+class Refused(Exception):
+    """The command is not acceptable; nothing has moved. Becomes AWS's ClientException (400).
+
+    ``wrapped`` chooses AWS's other style of text ("Error executing request, Exception : ...").
+    """
+
+    def __init__(self, message: str, wrapped: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.wrapped = wrapped
+
+
+class NeedFacts(Exception):
+    """The command names jobs that World does not hold: read them from the store and send it again with `facts`."""
+
+    def __init__(self, jobs: tuple[str, ...]) -> None:
+        super().__init__(jobs)
+        self.jobs = jobs
+
+
+# ---------------------------------------------------------------------------------------------- commands: clients
+
+
+class Command(Struct, frozen=True):
+    """A wish from outside."""
+
+
+class EnsureRealm(Command, frozen=True):
+    """A realm is used for the first time: it gets the ready-made environment and queue. Answer: None."""
+
+    realm: Realm
+    environment: Environment
+    queue: Queue
+
+
+class Submit(Command, frozen=True):
+    """SubmitJob. ``facts``: ended jobs named in ``needs``, as read from the store. Answer: None."""
+
+    realm: Realm
+    id: str
+    name: str
+    queue: str  # ARN
+    definition: str  # ARN with revision
+    shape: Shape
+    spec: str  # the request as sent, JSON
+    size: int = 0
+    share: str = ""
+    needs: tuple[Need, ...] = ()
+    tags: dict[str, str] = {}
+    facts: tuple[Job, ...] = ()
+    no_facts: tuple[str, ...] = ()  # looked for in the store and not found
+
+
+class Cancel(Command, frozen=True):
+    """CancelJob of one id. Answer: None, whether or not there was anything to cancel."""
+
+    realm: Realm
+    job: str
+    index: int | None
+    reason: str
+
+
+class Terminate(Command, frozen=True):
+    """TerminateJob of one id. Answer: None."""
+
+    realm: Realm
+    job: str
+    index: int | None
+    reason: str
+
+
+class Many(Command, frozen=True):
+    """Several commands in one turn and one commit (bulk cancels). Answer: a list of None or Refused."""
+
+    commands: tuple[Command, ...]
+
+
+class Register(Command, frozen=True):
+    """RegisterJobDefinition. Answer: the revision given (int)."""
+
+    realm: Realm
+    name: str
+    arn: str  # without revision
+    doc: str
+    tags: dict[str, str] = {}
+
+
+class Deregister(Command, frozen=True):
+    """DeregisterJobDefinition by ARN with revision; unknown or INACTIVE is a success. Answer: None."""
+
+    realm: Realm
+    arn: str
+
+
+class CreateQueue(Command, frozen=True):
+    """CreateJobQueue. Refused if the name is taken, or an environment is missing or not VALID. Answer: None."""
+
+    queue: Queue
+    tags: dict[str, str] = {}
+
+
+class UpdateQueue(Command, frozen=True):
+    """UpdateJobQueue: only what is not None changes. Answer: None."""
+
+    arn: str
+    state: str | None = None
+    priority: int | None = None
+    order: tuple[tuple[int, str], ...] | None = None
+
+
+class DeleteQueue(Command, frozen=True):
+    """DeleteJobQueue: DISABLED only; its jobs end as "JobQueue deleted". Unknown is a success. Answer: None."""
+
+    arn: str
+
+
+class CreateEnvironment(Command, frozen=True):
+    """CreateComputeEnvironment. Refused if the name is taken. Answer: None."""
+
+    environment: Environment
+    tags: dict[str, str] = {}
+
+
+class UpdateEnvironment(Command, frozen=True):
+    """UpdateComputeEnvironment: only what is not None changes. Answer: None."""
+
+    arn: str
+    state: str | None = None
+    max_vcpus: int | None = None
+    doc: str | None = None
+
+
+class DeleteEnvironment(Command, frozen=True):
+    """DeleteComputeEnvironment: DISABLED and in no queue. Unknown is a success. Answer: None."""
+
+    arn: str
+
+
+class Tag(Command, frozen=True):
+    """TagResource and UntagResource on an ARN that the edge has found to exist. Answer: None."""
+
+    arn: str
+    set: dict[str, str] = {}
+    removed: tuple[str, ...] = ()
+
+
+class Stop(Command, frozen=True):
+    """`--stop-jobs`: every open job is terminated with ``reason``. Answer: how many."""
+
+    reason: str
+
+
+# ------------------------------------------------------------------------------------ commands: engines' reports
+
+
+class Report(Command, frozen=True):
+    """What an engine says of one attempt; repeated after a reconnect until acknowledged; stale serials are dropped.
+
+    ``at``: when it happened, on the engine's clock (ms since the epoch).
+    """
+
+    key: AttemptKey
+    at: int
+
+
+class Starting(Report, frozen=True):
+    """The engine has begun the attempt: image, prolog, container dependencies."""
+
+
+class Started(Report, frozen=True):
+    """Its containers run."""
+
+    address: str = ""
+
+
+class ContainerEnd(Struct, frozen=True):
+    """How one container of an attempt ended. ``exit_code`` is None if it never ran."""
+
+    name: str
+    exit_code: int | None = None
+    reason: str = ""
+
+
+class Exited(Report, frozen=True):
+    """The attempt is over and nothing of it is alive. ``at`` is when it stopped.
+
+    cause: EXIT, START_FAILED, TERMINATED (killed on request), TIMEOUT (killed by the engine's own clock), HOST,
+    WITHDRAWN (asked back in time) or NO_CAPACITY (handed back; never began).
+    """
+
+    cause: str
+    started: int = 0  # ms since the epoch, 0 if it never ran
+    containers: tuple[ContainerEnd, ...] = ()
+    cpu_ms: int = 0
+    peak_mib: int = 0
+
+
+class Lost(Report, frozen=True):
+    """The attempt is gone without an exit code. ``host`` names the machine."""
+
+    host: str = ""
+
+
+class Capacities(Command, frozen=True):
+    """The engine's capacity, at start and when it changes."""
+
+    capacity: Capacity
+
+
+# ------------------------------------------------------------------------------------------------------- changes
+
+
+class Change(Struct, frozen=True, tag=True):
+    """A fact, past tense. Applying it is total."""
+
+
+class RealmOpened(Change, frozen=True, tag=True):
+    realm: Realm
+
+
+class Submitted(Change, frozen=True, tag=True):
+    """A job came to be. ``ghosts``: ended jobs that it needs and World did not hold."""
+
+    job: Job
+    spec: str
+    tags: dict[str, str] = {}
+    ghosts: tuple[Job, ...] = ()
+
+
+class Evaluated(Change, frozen=True, tag=True):
+    """The scheduler has looked at the job: SUBMITTED tasks are PENDING (and settle at once)."""
+
+    job: str
+    seq: int
+
+
+class Readied(Change, frozen=True, tag=True):
+    """Nothing is outstanding any more: PENDING tasks are RUNNABLE. Derived, never stored."""
+
+    job: str
+    spans: tuple[tuple[int, int], ...]
+
+
+class WasAsked(Change, frozen=True, tag=True):
+    """Somebody asked to end a job (index None) or one child. PENDING tasks in scope are CLOSING."""
+
+    job: str
+    index: int | None
+    kind: int
+    reason: str
+    at: int
+
+
+class Ended(Change, frozen=True, tag=True):
+    """Tasks reached SUCCEEDED or FAILED. For a plain job that is the job's end too."""
+
+    job: str
+    spans: tuple[tuple[int, int], ...]
+    code: int
+    reason: str
+    at: int
+
+
+class JobClosed(Change, frozen=True, tag=True):
+    """All tasks have ended and so has the job. For a plain job it follows its Ended at once."""
+
+    job: str
+    code: int
+    reason: str
+    at: int
+
+
+class Placed(Change, frozen=True, tag=True):
+    """A RUNNABLE task was given to an engine: it is OFFERED and holds its resources."""
+
+    key: AttemptKey
+    environment: str
+    resources: Resources
+    at: int
+
+
+class Began(Change, frozen=True, tag=True):
+    """The engine began the attempt (STARTING), or it runs (RUNNING). A pending recall lapses."""
+
+    key: AttemptKey
+    code: int
+    at: int
+    address: str = ""
+
+
+class Recalled(Change, frozen=True, tag=True):
+    """CancelJob met an OFFERED attempt: the engine is asked for it back."""
+
+    key: AttemptKey
+    reason: str
+    at: int
+
+
+class Doomed(Change, frozen=True, tag=True):
+    """An attempt is to be killed for a cause of its own (TIMEOUT). Termination is a fact of the job instead."""
+
+    key: AttemptKey
+    cause: str
+    at: int
+
+
+class AttemptEnded(Change, frozen=True, tag=True):
+    """An attempt is over and its resources are free. ``code``: RUNNABLE (again), SUCCEEDED or FAILED; for the last
+    two an `Ended` of the task follows. ``counts``: whether it used one of the job's attempts."""
+
+    key: AttemptKey
+    code: int
+    cause: str
+    counts: bool
+    at: int
+    started: int = 0
+    exit_code: int | None = None
+    reason: str = ""
+    status_reason: str = ""
+    cpu_ms: int = 0
+    peak_mib: int = 0
+
+
+class QueueSet(Change, frozen=True, tag=True):
+    """A queue was created or changed: this is all of it."""
+
+    queue: Queue
+
+
+class QueueGone(Change, frozen=True, tag=True):
+    arn: str
+
+
+class EnvironmentSet(Change, frozen=True, tag=True):
+    """A compute environment was created or changed: this is all of it."""
+
+    environment: Environment
+
+
+class EnvironmentGone(Change, frozen=True, tag=True):
+    arn: str
+
+
+class DefinitionSet(Change, frozen=True, tag=True):
+    """A revision was registered or deregistered: this is all of it."""
+
+    definition: Definition
+
+
+class TagsSet(Change, frozen=True, tag=True):
+    """Tags were set, then keys removed ("*": all) on an ARN."""
+
+    arn: str
+    set: dict[str, str]
+    removed: tuple[str, ...]
+
+
+class CapacitySet(Change, frozen=True, tag=True):
+    """What the engine has. Not stored."""
+
+    capacity: Capacity
+
+
+AnyChange = (
+    RealmOpened
+    | Submitted
+    | Evaluated
+    | Readied
+    | WasAsked
+    | Ended
+    | JobClosed
+    | Placed
+    | Began
+    | Recalled
+    | Doomed
+    | AttemptEnded
+    | QueueSet
+    | QueueGone
+    | EnvironmentSet
+    | EnvironmentGone
+    | DefinitionSet
+    | TagsSet
+    | CapacitySet
+)
+
+
+# ------------------------------------------------------------------------------------------------------- effects
+
+
+class Effect(Struct, frozen=True):
+    """Something to tell an engine after the commit. Never stored: after a load `owed` derives them."""
+
+
+class Launch(Effect, frozen=True):
+    """Begin this attempt. The dispatcher adds the spec; see engines.engine.Order for what an engine gets."""
+
+    key: AttemptKey
+
+
+class Withdraw(Effect, frozen=True):
+    """Give this attempt back if it has not begun."""
+
+    key: AttemptKey
+
+
+class Kill(Effect, frozen=True):
+    """SIGTERM, grace, SIGKILL."""
+
+    key: AttemptKey
+
+
+class Ack(Effect, frozen=True):
+    """The end of this attempt is committed: the engine may forget it."""
+
+    key: AttemptKey
+
+
+class Answer(Struct, frozen=True):
+    """What became of a command: ``value``, or the exception to raise at the edge."""
+
+    value: Any = None
+    error: Exception | None = None

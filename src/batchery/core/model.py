@@ -1,0 +1,365 @@
+"""What the World is made of: plain structs, no behaviour beyond reading their own fields.
+
+Vocabulary. A *job* is what SubmitJob made. A *task* is one index of it; a plain job has exactly one, so arrays are
+no second code path. An *attempt* is one placement of one task; its key ``(job, index, serial)`` is unique for ever.
+``serial`` counts placements, ``used`` counts AWS's attempts (AWS_BATCH_JOB_ATTEMPT is ``used + 1``): a placement that
+was handed back raises only the first.
+
+Units: times are integer milliseconds since the epoch, vCPUs are thousandths, memory is MiB.
+
+A task without an attempt is *latent*: whether it is PENDING, CLOSING or RUNNABLE follows from its job and its
+dependencies and is never stored. That it ended is a fact and is stored. Decision 002.
+"""
+
+from collections import deque
+from typing import Final, NamedTuple
+
+from msgspec import Struct, field
+
+from batchery.core.status import ENDED, ONE, SUBMITTED
+
+# What a dependency waits for.
+WHOLE: Final = 0  #: the job named (or, with an index, that child) SUCCEEDED
+N_TO_N: Final = 1  #: child i waits for child i of the array named
+SEQUENTIAL: Final = 2  #: child i waits for child i-1 of its own array
+AFTER_ANY: Final = 3  #: reserved: after the end, whatever it is
+
+# Kinds of a request to end something; bits of Asked.kind.
+CANCEL: Final = 1
+TERMINATE: Final = 2
+VOID: Final = 4  #: the service itself: the queue was deleted
+
+# Why an attempt is being, or was, ended. The first cause stands.
+NO_CAUSE: Final = ""
+EXIT: Final = "EXIT"  #: the containers ended by themselves
+START_FAILED: Final = "START_FAILED"  #: nothing ever ran ("Task failed to start")
+TERMINATED: Final = "TERMINATED"
+TIMEOUT: Final = "TIMEOUT"
+HOST: Final = "HOST"  #: the host, or all trace of the attempt, is gone
+WITHDRAWN: Final = "WITHDRAWN"  #: asked back before it began
+NO_CAPACITY: Final = "NO_CAPACITY"  #: the engine handed it back; it never began
+PREEMPTED: Final = "PREEMPTED"  #: reserved for quota shares
+UPDATE: Final = "UPDATE"  #: reserved for infrastructure updates
+MAIN_ENDED: Final = "MAIN_ENDED"  #: reserved for multi-node jobs
+
+# `state` and `status` of named resources, as AWS spells them.
+ENABLED: Final = "ENABLED"
+DISABLED: Final = "DISABLED"
+CREATING: Final = "CREATING"
+UPDATING: Final = "UPDATING"
+DELETING: Final = "DELETING"
+VALID: Final = "VALID"
+INVALID: Final = "INVALID"
+ACTIVE: Final = "ACTIVE"
+INACTIVE: Final = "INACTIVE"
+
+
+class Realm(NamedTuple):
+    """Where names live: an account and a region. An id of another realm does not exist."""
+
+    account: str
+    region: str
+
+
+class AttemptKey(NamedTuple):
+    """One placement of one task, for ever."""
+
+    job: str
+    index: int
+    serial: int
+
+    def __str__(self) -> str:
+        return f"{self.job}:{self.index}:{self.serial}"
+
+
+class Resources(NamedTuple):
+    """What a task takes: thousandths of a vCPU, MiB, whole GPUs."""
+
+    vcpus: int
+    memory: int
+    gpus: int = 0
+
+
+class Rule(Struct, frozen=True, gc=False):
+    """One entry of evaluateOnExit. A condition that is None was not given."""
+
+    action: str  # RETRY | EXIT
+    on_status_reason: str | None = None
+    on_reason: str | None = None
+    on_exit_code: str | None = None
+
+
+class Shape(Struct, frozen=True):
+    """What scheduling and retrying need to know of an effective spec. Interned: jobs alike share one."""
+
+    resources: Resources
+    attempts: int = 1
+    rules: tuple[Rule, ...] = ()
+    timeout: int = 0  #: ms of one attempt, from its start; 0 is none
+    priority: int = 0
+    consumables: tuple[tuple[str, int], ...] = ()  #: reserved
+    nodes: int = 1  #: reserved for gangs
+    cap: int = 0  #: reserved: how many tasks of an array may run at a time
+
+
+class Need(NamedTuple):
+    """One dependency. ``index`` is -1 unless one child of an array is meant; ``job`` is "" for SEQUENTIAL."""
+
+    job: str
+    index: int = -1
+    kind: int = WHOLE
+
+
+class Asked(Struct, frozen=True):
+    """A request to end something: the first caller's words stand, later kinds are added."""
+
+    kind: int  # bits of CANCEL, TERMINATE, VOID
+    reason: str
+    at: int
+
+
+class Closed(Struct, frozen=True, gc=False):
+    """The end of a job as a whole."""
+
+    code: int
+    reason: str
+    at: int
+
+
+class Attempt(Struct):
+    """A live placement, or (in rows) a past one. Absent times are 0."""
+
+    key: AttemptKey
+    used: int  #: attempts used before this one
+    environment: str  #: ARN
+    resources: Resources  #: as granted: clamped to the host if the job asked for more
+    code: int  #: OFFERED, STARTING, RUNNING; the outcome (RUNNABLE, SUCCEEDED, FAILED) once it ended
+    placed: int
+    starting: int = 0
+    started: int = 0
+    stopped: int = 0
+    recall: Asked | None = None  #: CancelJob while OFFERED: the engine was asked for it back
+    doom: str = NO_CAUSE  #: why it is being killed, for causes that are facts of the attempt (TIMEOUT)
+    cause: str = NO_CAUSE  #: why it ended
+    exit_code: int | None = None
+    reason: str = ""  #: container.reason: the runtime's own words
+    status_reason: str = ""
+    log_group: str = ""
+    log_stream: str = ""
+    address: str = ""
+    cpu_ms: int = 0
+    peak_mib: int = 0
+
+
+class Task(Struct):
+    """What is known of one index beyond its code: from its first attempt on, or since it was asked to end by id."""
+
+    index: int
+    serial: int = 0  #: placements so far
+    used: int = 0  #: attempts that count against retryStrategy
+    asked: Asked | None = None
+    live: Attempt | None = None
+
+
+class Job(Struct):
+    """A job that is open, or ended and still needed by an open one.
+
+    ``size`` is 0 for a plain job, else the number of children. ``status`` has one code per task: one byte (shared
+    by all jobs alike) for a plain job, a bytearray for an array.
+    """
+
+    id: str
+    seq: int
+    realm: Realm
+    queue: str  #: ARN
+    name: str
+    definition: str  #: ARN with revision
+    shape: Shape
+    created: int
+    size: int = 0
+    share: str = ""
+    needs: tuple[Need, ...] = ()
+    status: bytes | bytearray = ONE[SUBMITTED]
+    asked: Asked | None = None
+    tasks: dict[int, Task] = {}
+    closed: Closed | None = None
+    needed_by: int = 0  #: how many open jobs need this one
+    shelf: "Block | None" = None  #: where its queue keeps it
+    place: int = 0  #: offset in that block
+
+    @property
+    def width(self) -> int:
+        """How many tasks: 1 for a plain job."""
+        return self.size or 1
+
+    def ask_of(self, index: int) -> Asked | None:
+        """What was asked of this task: of its job first, of the child itself else."""
+        if self.asked is not None:
+            return self.asked
+        task = self.tasks.get(index)
+        return task.asked if task else None
+
+    @property
+    def open(self) -> bool:
+        return self.closed is None
+
+    @property
+    def all_ended(self) -> bool:
+        """Every task has ended (an array is closed a step later)."""
+        return sum(self.status.count(code) for code in ENDED) == len(self.status)
+
+
+class Block(Struct):
+    """A run of a queue's open jobs in creation order, one status byte each, so that listing is `rfind`."""
+
+    jobs: list[Job | None] = []
+    codes: bytearray = field(default_factory=bytearray)
+    live: int = 0
+
+
+class Blocked(Struct, frozen=True):
+    """A stored fact: the head of a queue that no environment can ever take, why, and since when."""
+
+    job: str
+    index: int
+    reason: str
+    since: int
+
+
+class Queue(Struct):
+    """A job queue. ``order`` pairs AWS's order numbers with environment ARNs, ascending."""
+
+    arn: str
+    name: str
+    realm: Realm
+    priority: int
+    order: tuple[tuple[int, str], ...]
+    state: str = ENABLED
+    status: str = CREATING
+    type: str = ""  #: jobQueueType as sent, "" when absent
+    policy: str = ""
+    created: int = 0
+    blocked: tuple[Blocked, ...] = ()
+
+
+class Environment(Struct):
+    """A compute environment. ``pool`` names the vCPUs it draws on: its own ARN, or one shared by ready-made ones."""
+
+    arn: str
+    name: str
+    realm: Realm
+    kind: str  #: computeResources.type, or UNMANAGED
+    max_vcpus: int  #: thousandths
+    pool: str
+    doc: str  #: JSON of everything that is echoed
+    state: str = ENABLED
+    status: str = CREATING
+    status_reason: str = ""
+    uuid: str = ""
+    created: int = 0
+
+
+class Definition(Struct):
+    """One revision of a job definition; ``doc`` is the registered request as JSON."""
+
+    arn: str
+    name: str
+    realm: Realm
+    revision: int
+    doc: str
+    status: str = ACTIVE
+    created: int = 0
+    deregistered: int = 0
+
+
+class Capacity(Struct, frozen=True):
+    """What an engine has. ``ahead``: how many placements beyond it the engine holds, ready to begin."""
+
+    memory: int = 0  #: MiB
+    gpus: int = 0
+    clamp: bool = True  #: a job too large only for this host runs alone, cut to it
+    ahead: int = 0
+
+
+class Policy(Struct, frozen=True):
+    """Settings the core decides by."""
+
+    strict_head: bool = False
+    kill_grace: int = 30_000  #: ms between SIGTERM and SIGKILL
+    max_dependencies: int = 20
+
+
+class Due(NamedTuple):
+    """Something that a change made due elsewhere. ``kind`` is one of the constants in step.py."""
+
+    kind: str
+    ref: str
+
+
+class Dirty(Struct):
+    """What the next commit writes, each key once, from the object itself."""
+
+    jobs: dict[int, Job] = {}
+    specs: list[tuple[int, str]] = []  #: (seq, request as sent)
+    tasks: dict[tuple[int, int], tuple[Job, Task]] = {}
+    attempts: dict[AttemptKey, tuple[Job, Attempt]] = {}
+    ended: list[tuple[int, int, int, int, str, int]] = []  #: seq, first, end, code, reason, at
+    queues: dict[str, Queue | None] = {}
+    environments: dict[str, Environment | None] = {}
+    definitions: dict[str, Definition | None] = {}
+    tags: list[tuple[str, dict[str, str], tuple[str, ...]]] = []  #: arn, set, removed ("*" removes all)
+    realms: list[Realm] = []
+    evaluated: int = 0  #: new value of meta.evaluated, 0 for no change
+
+    @property
+    def empty(self) -> bool:
+        return self == Dirty()
+
+
+class World(Struct):
+    """Everything open. Only `apply` writes to it; only `load` (store) makes one."""
+
+    jobs: dict[str, Job] = {}
+    queues: dict[str, Queue] = {}
+    environments: dict[str, Environment] = {}
+    definitions: dict[str, Definition] = {}
+    revisions: dict[tuple[Realm, str], int] = {}  #: highest revision ever given to a name
+    active: dict[tuple[Realm, str], list[int]] = {}  #: ACTIVE revisions of a name, ascending
+    realms: set[Realm] = field(default_factory=set)
+    shapes: dict[Shape, Shape] = {}
+    next_seq: int = 1
+    evaluated: int = 0
+    capacity: Capacity = Capacity()
+    policy: Policy = Policy()
+
+    # Derived, kept by apply and follow; load makes them anew.
+    unevaluated: deque[Job] = field(default_factory=deque)
+    dependents: dict[str, dict[str, None]] = {}  #: job id -> ids of open jobs that need it, in order
+    due: dict[Due, None] = {}
+    alarms: list[tuple[int, str, AttemptKey]] = []  #: heap of (at, what, key)
+    blocks: dict[str, list[Block]] = {}  #: queue ARN -> its open jobs
+    lanes: dict[str, dict[Resources, list[tuple[int, str]]]] = {}  #: queue -> resources -> heap of (seq, job)
+    pools: dict[str, int] = {}  #: vCPU thousandths in use, by pool
+    used_memory: int = 0
+    used_gpus: int = 0
+    live: dict[AttemptKey, Attempt] = {}
+    offered: int = 0  #: attempts that are OFFERED
+    pace: dict[Resources, int] = {}  #: ms a task of this size took lately; a hint, not compared
+    schedule_wanted: bool = True
+    leaving: list[Job] = []  #: ended; forgotten once their end is committed
+    dirty: Dirty = field(default_factory=Dirty)
+
+
+def is_child_id(ref: str) -> bool:
+    return ":" in ref
+
+
+def task_ref(ref: str) -> tuple[str, int | None]:
+    """Take an id apart: ``"a1b2"`` is ``("a1b2", None)``, ``"a1b2:17"`` is ``("a1b2", 17)``.
+
+    An index that is not a plain decimal number names no child: it becomes -1.
+    """
+    job, colon, index = ref.partition(":")
+    if not colon:
+        return ref, None
+    return job, int(index) if index.isascii() and index.isdigit() and len(index) < 6 else -1

@@ -1,0 +1,101 @@
+"""The port between Batchery and whatever runs attempts.
+
+An engine is told what to launch, kill, withdraw and acknowledge, and reports what happened. Rules of the port, which
+tests/conformance/test_engine.py holds every engine to:
+
+* Effects may be repeated (after a crash they are derived anew). Launching a key twice runs it once. Launching a key
+  that was killed or withdrawn before answers ``Exited`` (WITHDRAWN) and never runs it.
+* Reports are repeated after a reconnect until acknowledged. ``ack`` comes after the commit of an end, never before.
+* ``Exited`` means that nothing of the attempt is alive any more.
+* Running attempts never exceed ``Order.pools`` or the engine's own memory and GPUs; orders beyond that are *held*, in
+  the order they came, and begin the moment there is room (they stay OFFERED until then).
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from batchery.core.messages import Report
+from batchery.core.model import AttemptKey, Capacity, Resources
+
+
+class EngineError(Exception):
+    """The engine cannot be used; the text says what to do."""
+
+
+class Container(Struct, frozen=True):
+    """One container of an attempt, fully merged and substituted. Reserved members belong to later engines."""
+
+    name: str  # "default" for plain jobs
+    image: str
+    command: tuple[str, ...]
+    environment: dict[str, str]  # the job's own, AWS_BATCH_* and configured ones: complete, nothing is inherited
+    log_path: str  # absolute; the engine appends stdout and stderr here, `<log_path>.idx` is its time index
+    resources: Resources
+    essential: bool = True
+    user: str = ""
+    stop_timeout: int = 30_000  # ms between SIGTERM and SIGKILL
+    spec: str = ""  # JSON of the effective containerProperties, for engines that use more of it
+
+
+class Order(Struct, frozen=True):
+    """Everything an engine needs to run one attempt."""
+
+    key: AttemptKey
+    task_id: str  # 32 hex digits, made from the key
+    containers: tuple[Container, ...]
+    resources: Resources  # what it holds while it runs
+    pool: str  # whose vCPUs
+    pool_vcpus: int  # thousandths of a vCPU in that pool
+    environment_name: str
+    timeout: int = 0  # ms from the start, 0 for none; the engine enforces it even when the server is away
+    address_index: int = 0  # reserved for gangs
+
+
+class Survey(Struct, frozen=True):
+    """What an engine knows of one attempt. ``state``: held, starting, running or ended (with ``end``)."""
+
+    key: AttemptKey
+    state: str
+    end: Report | None = None
+
+
+class Engine(Protocol):
+    """What every engine does. All calls are idempotent by key."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Find or start what is needed. Raises EngineError with a sentence that says what to do."""
+        ...
+
+    async def close(self) -> None:
+        """Let go. Jobs go on."""
+        ...
+
+    def capacity(self) -> Capacity: ...
+
+    async def launch(self, orders: list[Order]) -> None: ...
+
+    async def kill(self, keys: list[AttemptKey], grace: int) -> None:
+        """End these (``grace`` in ms). An unknown key is remembered, so that a later launch is refused."""
+        ...
+
+    async def withdraw(self, keys: list[AttemptKey]) -> None:
+        """Ask back what has not begun: answered by Exited(WITHDRAWN), or by the Started that won."""
+        ...
+
+    async def survey(self) -> dict[AttemptKey, Survey]:
+        """Alive, held, and ended but not acknowledged."""
+        ...
+
+    def reports(self) -> AsyncIterator[list[Report]]:
+        """Batches of reports as they come, for ever."""
+        ...
+
+    async def ack(self, keys: list[AttemptKey]) -> None: ...
+
+    def facts(self) -> dict[str, str]:
+        """For `doctor`, /health and the start-up notice: what is enforced, what is not, and why."""
+        ...
