@@ -100,6 +100,8 @@ class Shape(Struct, frozen=True):
     consumables: tuple[tuple[str, int], ...] = ()  #: reserved
     nodes: int = 1  #: reserved for gangs
     cap: int = 0  #: reserved: how many tasks of an array may run at a time
+    log_group: str = "/aws/batch/job"
+    log_prefix: str = ""  #: of the stream name: "<definition name or awslogs-stream-prefix>/default"
 
 
 class Need(NamedTuple):
@@ -350,10 +352,6 @@ class World(Struct):
     dirty: Dirty = field(default_factory=Dirty)
 
 
-def is_child_id(ref: str) -> bool:
-    return ":" in ref
-
-
 def task_ref(ref: str) -> tuple[str, int | None]:
     """Take an id apart: ``"a1b2"`` is ``("a1b2", None)``, ``"a1b2:17"`` is ``("a1b2", 17)``.
 
@@ -362,4 +360,18 @@ def task_ref(ref: str) -> tuple[str, int | None]:
     job, colon, index = ref.partition(":")
     if not colon:
         return ref, None
-    return job, int(index) if index.isascii() and index.isdigit() and len(index) < 6 else -1
+    plain = index.isascii() and index.isdigit() and len(index) < 6 and str(int(index)) == index
+    return job, int(index) if plain else -1
+
+
+_SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835  # odd, so that the product is one to one modulo 2**128
+
+
+def task_id(key: AttemptKey) -> str:
+    """The 32 hex digits that name one attempt in task ARNs, log streams and paths; a function of its key."""
+    digits = key.job.replace("-", "")
+    try:
+        job = int(digits, 16)
+    except ValueError:  # ids of tests
+        job = int.from_bytes(digits.encode(), "big")
+    return f"{(job + ((key.index << 32) | key.serial) * _SPREAD) % (1 << 128):032x}"
