@@ -122,6 +122,7 @@ class CreateQueue(Command, frozen=True):
 
     queue: Queue
     tags: dict[str, str] = {}
+    limit: int = 50  # queues of a realm
 
 
 class UpdateQueue(Command, frozen=True):
@@ -144,6 +145,7 @@ class CreateEnvironment(Command, frozen=True):
 
     environment: Environment
     tags: dict[str, str] = {}
+    limit: int = 50  # environments of a realm
 
 
 class UpdateEnvironment(Command, frozen=True):
@@ -151,8 +153,10 @@ class UpdateEnvironment(Command, frozen=True):
 
     arn: str
     state: str | None = None
+    kind: str | None = None
     max_vcpus: int | None = None
     doc: str | None = None
+    seen: str | None = None  # the doc that `doc` was merged from; refused if it is not the stored one any more
 
 
 class DeleteEnvironment(Command, frozen=True):

@@ -1,0 +1,273 @@
+"""What becomes of queues, compute environments, definitions and tags: commands to changes, and due follow-ups.
+
+Every function reads World and returns changes, or raises `Refused` before anything has moved; none mutates. A change
+carries a whole copy of the struct that it sets.
+
+A resource has two independent fields (AWS user guide, "Compute environments"). ``state`` is the user's wish and acts
+at once. ``status`` is the service's: a create, update or delete puts the resource in transition, the `settle`
+functions, which `follow` makes due, end that transition, and until then no other update or delete is let in::
+
+    create -> CREATING -> VALID      update -> UPDATING -> VALID      delete -> DELETING -> gone
+
+A queue in DELETING goes when its last open job has ended; an environment when no attempt runs in it any more.
+
+Texts without a source in AWS's documentation or in its clients' tests are marked "ours". Decisions 060 and 061.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from batchery.core.messages import (
+    Change,
+    Command,
+    CreateEnvironment,
+    CreateQueue,
+    DefinitionSet,
+    DeleteEnvironment,
+    DeleteQueue,
+    Deregister,
+    EnsureRealm,
+    EnvironmentGone,
+    EnvironmentSet,
+    QueueGone,
+    QueueSet,
+    RealmOpened,
+    Refused,
+    Register,
+    Tag,
+    TagsSet,
+    UpdateEnvironment,
+    UpdateQueue,
+)
+from batchery.core.model import (
+    CREATING,
+    DELETING,
+    DISABLED,
+    INACTIVE,
+    UPDATING,
+    VALID,
+    Definition,
+    Environment,
+    Queue,
+    Realm,
+    World,
+)
+
+IN_TRANSITION: Final = frozenset({CREATING, UPDATING, DELETING})
+HEALTHY: Final = "ComputeEnvironment Healthy"
+
+#: What an environment's kind is a kind of: a queue holds environments of one family (API_CreateJobQueue).
+FAMILIES: Final = {
+    "EC2": "EC2",
+    "SPOT": "EC2",
+    "UNMANAGED": "EC2",
+    "FARGATE": "FARGATE",
+    "FARGATE_SPOT": "FARGATE",
+    "ECS_MANAGED_INSTANCES": "ECS_MANAGED_INSTANCES",
+}
+#: The jobQueueType of a queue of one family.
+QUEUE_TYPES: Final = {"EC2": "ECS", "FARGATE": "ECS_FARGATE", "ECS_MANAGED_INSTANCES": "ECS_MANAGED_INSTANCES"}
+
+
+def _require(condition: bool, text: str, wrapped: bool = False) -> None:
+    if not condition:
+        raise Refused(text, wrapped)
+
+
+def _tagged(arn: str, tags: dict[str, str]) -> list[Change]:
+    return [TagsSet(arn, tags, ())] if tags else []
+
+
+# ---------------------------------------------------------------------------------------------------------- realms
+
+
+def ensure_realm(world: World, cmd: EnsureRealm, now: int) -> list[Change]:
+    """The ready-made environment and queue, once in the life of a realm: deleted ones do not come back."""
+    if cmd.realm in world.realms:
+        return []
+    changes: list[Change] = [RealmOpened(cmd.realm)]
+    if cmd.environment.arn not in world.environments:
+        changes.append(EnvironmentSet(replace(cmd.environment, status=VALID, status_reason=HEALTHY, created=now)))
+    if cmd.queue.arn not in world.queues:
+        changes.append(QueueSet(replace(cmd.queue, status=VALID, created=now)))
+    return changes
+
+
+# ---------------------------------------------------------------------------------------------------------- queues
+
+
+def create_queue(world: World, cmd: CreateQueue, now: int) -> list[Change]:
+    queue = cmd.queue
+    _require(queue.arn not in world.queues, "Object already exists")
+    held = sum(other.realm == queue.realm for other in world.queues.values())
+    _require(held < cmd.limit, f"Cannot create more than {cmd.limit} job queues", wrapped=True)  # ours
+    _check_order(world, queue.realm, queue.order, queue.type)
+    return [QueueSet(replace(queue, status=CREATING, created=now)), *_tagged(queue.arn, cmd.tags)]
+
+
+def update_queue(world: World, cmd: UpdateQueue, now: int) -> list[Change]:
+    queue = world.queues.get(cmd.arn)
+    if queue is None:
+        raise Refused(f"{cmd.arn} does not exist")
+    _require(queue.status not in IN_TRANSITION, "Cannot update, resource is being modified")
+    if cmd.order is not None:
+        _check_order(world, queue.realm, cmd.order, queue.type)
+    changed = replace(
+        queue,
+        status=UPDATING,
+        state=queue.state if cmd.state is None else cmd.state,
+        priority=queue.priority if cmd.priority is None else cmd.priority,
+        order=queue.order if cmd.order is None else cmd.order,
+    )
+    return [QueueSet(changed)]
+
+
+def delete_queue(world: World, cmd: DeleteQueue, now: int) -> list[Change]:
+    """DELETING only: ending its open jobs is `decide`'s, the last of them makes it due for `settle_queue`."""
+    queue = world.queues.get(cmd.arn)
+    if queue is None:
+        return []
+    _require(queue.status not in IN_TRANSITION, "Cannot delete, resource is being modified")
+    _require(queue.state == DISABLED, "Cannot delete, resource must be DISABLED", wrapped=True)  # ours
+    return [QueueSet(replace(queue, status=DELETING))]
+
+
+def settle_queue(world: World, arn: str, now: int) -> list[Change]:
+    """End the transition of a queue, if it can end now."""
+    queue = world.queues.get(arn)
+    if queue is None:
+        return []
+    if queue.status in (CREATING, UPDATING):
+        return [QueueSet(replace(queue, status=VALID))]
+    if queue.status == DELETING and not any(block.live for block in world.blocks.get(arn, ())):
+        return [QueueGone(arn), TagsSet(arn, {}, ("*",))]
+    return []
+
+
+def _check_order(world: World, realm: Realm, order: tuple[tuple[int, str], ...], queue_type: str) -> None:
+    """Every environment exists here and is VALID; all are of one family, and of the queue's type if it has one."""
+    families = set()
+    for _, arn in order:
+        environment = world.environments.get(arn)
+        if environment is None or environment.realm != realm:
+            raise Refused(f"{arn} does not exist")
+        _require(environment.status == VALID, f"{arn} is not VALID")  # ours
+        families.add(FAMILIES[environment.kind])
+    _require(
+        len(families) <= 1,
+        "All compute environments of a job queue must be of one kind: EC2 or SPOT, FARGATE or FARGATE_SPOT, "
+        "ECS_MANAGED_INSTANCES",  # ours
+        wrapped=True,
+    )
+    for family in families:
+        _require(
+            queue_type in ("", QUEUE_TYPES[family]),
+            f"A job queue of type {queue_type} can not have compute environments of kind {family}",  # ours
+            wrapped=True,
+        )
+
+
+# ---------------------------------------------------------------------------------------------------- environments
+
+
+def create_environment(world: World, cmd: CreateEnvironment, now: int) -> list[Change]:
+    environment = cmd.environment
+    _require(environment.arn not in world.environments, "Object already exists")
+    held = sum(other.realm == environment.realm for other in world.environments.values())
+    _require(held < cmd.limit, f"Cannot create more than {cmd.limit} compute environments", wrapped=True)  # ours
+    created = replace(environment, status=CREATING, created=now)
+    return [EnvironmentSet(created), *_tagged(environment.arn, cmd.tags)]
+
+
+def update_environment(world: World, cmd: UpdateEnvironment, now: int) -> list[Change]:
+    """``cmd.doc`` was merged at the edge from ``cmd.seen``: if that is no longer what is stored, somebody else's
+    update came between, and the answer is the one for a resource in transition."""
+    environment = world.environments.get(cmd.arn)
+    if environment is None:
+        raise Refused(f"{cmd.arn} does not exist")
+    untouched = cmd.seen is None or cmd.seen == environment.doc
+    free = environment.status not in IN_TRANSITION and untouched
+    _require(free, "Cannot update, resource is being modified")
+    changed = replace(
+        environment,
+        status=UPDATING,
+        state=environment.state if cmd.state is None else cmd.state,
+        kind=environment.kind if cmd.kind is None else cmd.kind,
+        max_vcpus=environment.max_vcpus if cmd.max_vcpus is None else cmd.max_vcpus,
+        doc=environment.doc if cmd.doc is None else cmd.doc,
+    )
+    return [EnvironmentSet(changed)]
+
+
+def delete_environment(world: World, cmd: DeleteEnvironment, now: int) -> list[Change]:
+    """Refusals in AWS's order. A queue that is UPDATING or DELETING still holds the environments it names."""
+    environment = world.environments.get(cmd.arn)
+    if environment is None:
+        return []
+    _require(environment.status not in IN_TRANSITION, "Cannot delete, resource is being modified")
+    _require(environment.state == DISABLED, "Cannot delete, resource must be DISABLED", wrapped=True)  # ours
+    held = any(cmd.arn == arn for queue in world.queues.values() for _, arn in queue.order)
+    _require(not held, "Cannot delete, found existing JobQueue relationship")
+    return [EnvironmentSet(replace(environment, status=DELETING))]
+
+
+def settle_environment(world: World, arn: str, now: int) -> list[Change]:
+    """End the transition of an environment, if it can end now."""
+    environment = world.environments.get(arn)
+    if environment is None:
+        return []
+    if environment.status in (CREATING, UPDATING):
+        return [EnvironmentSet(replace(environment, status=VALID, status_reason=HEALTHY))]
+    if environment.status == DELETING and not any(attempt.environment == arn for attempt in world.live.values()):
+        return [EnvironmentGone(arn), TagsSet(arn, {}, ("*",))]
+    return []
+
+
+# ----------------------------------------------------------------------------------------------------- definitions
+
+
+def register(world: World, cmd: Register, now: int) -> list[Change]:
+    """The next revision of the name; numbers are never given twice. The answer is ``changes[0]``'s revision."""
+    revision = world.revisions.get((cmd.realm, cmd.name), 0) + 1
+    arn = f"{cmd.arn}:{revision}"
+    definition = Definition(arn, cmd.name, cmd.realm, revision, cmd.doc, created=now)
+    return [DefinitionSet(definition), *_tagged(arn, cmd.tags)]
+
+
+def deregister(world: World, cmd: Deregister, now: int) -> list[Change]:
+    """INACTIVE, but kept: jobs and DescribeJobDefinitions still refer to it."""
+    definition = world.definitions.get(cmd.arn)
+    if definition is None or definition.realm != cmd.realm or definition.status == INACTIVE:
+        return []
+    return [DefinitionSet(replace(definition, status=INACTIVE, deregistered=now))]
+
+
+# ------------------------------------------------------------------------------------------------------------ tags
+
+
+def tag(world: World, cmd: Tag, now: int) -> list[Change]:
+    """The edge found the resource; it may have gone since. Jobs stay in the store, so they are the edge's to find."""
+    tables: tuple[tuple[str, dict[str, Queue] | dict[str, Environment] | dict[str, Definition]], ...] = (
+        (":job-queue/", world.queues),
+        (":compute-environment/", world.environments),
+        (":job-definition/", world.definitions),
+    )
+    for mark, table in tables:
+        _require(mark not in cmd.arn or cmd.arn in table, f"{cmd.arn} does not exist")
+    return [TagsSet(cmd.arn, cmd.set, cmd.removed)] if cmd.set or cmd.removed else []
+
+
+DECIDE_RESOURCES: Final[dict[type[Command], Callable[[World, Any, int], list[Change]]]] = {
+    EnsureRealm: ensure_realm,
+    CreateQueue: create_queue,
+    UpdateQueue: update_queue,
+    DeleteQueue: delete_queue,
+    CreateEnvironment: create_environment,
+    UpdateEnvironment: update_environment,
+    DeleteEnvironment: delete_environment,
+    Register: register,
+    Deregister: deregister,
+    Tag: tag,
+}
