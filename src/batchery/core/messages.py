@@ -222,6 +222,7 @@ class Exited(Report, frozen=True):
     containers: tuple[ContainerEnd, ...] = ()
     cpu_ms: int = 0
     peak_mib: int = 0
+    host: str = ""  # with HOST: the machine that is gone
 
 
 class Lost(Report, frozen=True):

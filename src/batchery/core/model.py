@@ -11,7 +11,7 @@ A task without an attempt is *latent*: whether it is PENDING, CLOSING or RUNNABL
 dependencies and is never stored. That it ended is a fact and is stored. Decision 002.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Final, NamedTuple
 
 from msgspec import Struct, field
@@ -100,6 +100,7 @@ class Shape(Struct, frozen=True):
     consumables: tuple[tuple[str, int], ...] = ()  #: reserved
     nodes: int = 1  #: reserved for gangs
     cap: int = 0  #: reserved: how many tasks of an array may run at a time
+    fault: str = ""  #: found after the submit, as AWS does: the job FAILS with this when it is evaluated
     log_group: str = "/aws/batch/job"
     log_prefix: str = ""  #: of the stream name: "<definition name or awslogs-stream-prefix>/default"
 
@@ -143,6 +144,7 @@ class Attempt(Struct):
     recall: Asked | None = None  #: CancelJob while OFFERED: the engine was asked for it back
     doom: str = NO_CAUSE  #: why it is being killed, for causes that are facts of the attempt (TIMEOUT)
     cause: str = NO_CAUSE  #: why it ended
+    counts: bool = True  #: whether it used one of the job's attempts
     exit_code: int | None = None
     reason: str = ""  #: container.reason: the runtime's own words
     status_reason: str = ""
@@ -154,7 +156,10 @@ class Attempt(Struct):
 
 
 class Task(Struct):
-    """What is known of one index beyond its code: from its first attempt on, or since it was asked to end by id."""
+    """What is known of one index beyond its code: from its first attempt on, or since it was asked to end by id.
+
+    A row of it is written only for ``asked``; serial and used follow from the attempts.
+    """
 
     index: int
     serial: int = 0  #: placements so far
@@ -336,8 +341,9 @@ class World(Struct):
 
     # Derived, kept by apply and follow; load makes them anew.
     unevaluated: deque[Job] = field(default_factory=deque)
-    dependents: dict[str, dict[str, None]] = {}  #: job id -> ids of open jobs that need it, in order
-    due: dict[Due, None] = {}
+    #: job id -> ids of open jobs that need its end; "<job id>:" -> those that look at its children
+    dependents: dict[str, dict[str, None]] = {}
+    due: "OrderedDict[Due, None]" = field(default_factory=OrderedDict)
     alarms: list[tuple[int, str, AttemptKey]] = []  #: heap of (at, what, key)
     blocks: dict[str, list[Block]] = {}  #: queue ARN -> its open jobs
     lanes: dict[str, dict[Resources, list[tuple[int, str]]]] = {}  #: queue -> resources -> heap of (seq, job)
