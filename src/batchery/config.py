@@ -1,9 +1,22 @@
 """Every setting and every limit, in one struct, with its source.
 
-Read from a TOML file, then environment variables (BATCHERY_HOST, ...), then command-line options.
+`load` reads a TOML file, then environment variables, then command-line options; later ones win. A setting is spelled
+`port` in the file and BATCHERY_PORT in the environment; one in a section, `[limits] timeout_seconds`, is
+BATCHERY_LIMITS_TIMEOUT_SECONDS. Lists and tables (`[process.images]`) have no variable. docs/configuration.md.
 """
 
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
 from msgspec import Struct
+
+
+class ConfigError(Exception):
+    """A setting cannot be used; the text is one sentence for the user."""
 
 
 class ImageRule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,3 +84,108 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     require_keys: bool | None = None  # None: not on loopback, always elsewhere
     process: Process = Process()
     limits: Limits = Limits()
+
+
+#: Settings that are paths: `~` is expanded, a relative one in a file is beside that file.
+PATHS = ("data", "logs", "activity_log")
+
+
+def default_data(environ: Mapping[str, str]) -> str:
+    """$XDG_DATA_HOME/batchery, or ~/.local/share/batchery where it is not set (or not absolute, as XDG asks)."""
+    base = environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "share")
+    return os.path.join(base, "batchery")
+
+
+def load(
+    path: str = "", environ: Mapping[str, str] | None = None, options: Mapping[str, object] | None = None
+) -> Config:
+    """Defaults, then the file ``path`` (or $BATCHERY_CONFIG), then ``environ``, then what is not None in ``options``.
+
+    ``data`` and ``logs`` of what it returns are absolute paths. Raises ConfigError.
+    """
+    environ = os.environ if environ is None else environ
+    path = path or environ.get("BATCHERY_CONFIG", "")
+    settings = _from_file(path) if path else {}
+    _merge(settings, _from_environment(environ))
+    _merge(settings, {name: value for name, value in (options or {}).items() if value is not None})
+    settings["data"] = os.path.abspath(os.path.expanduser(settings.get("data") or default_data(environ)))
+    settings["logs"] = os.path.abspath(
+        os.path.expanduser(settings.get("logs") or os.path.join(settings["data"], "logs"))
+    )
+    try:
+        config = msgspec.convert(settings, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path or 'The configuration'}: {error}") from None
+    _check(config)
+    return config
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    try:
+        settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the configuration file {path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from None
+    for name in PATHS:
+        if isinstance(settings.get(name), str) and settings[name]:
+            settings[name] = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(settings[name]))
+    return settings
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name, kind in get_type_hints(Config).items():
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            section = {
+                inner: _value(environ, f"BATCHERY_{name}_{inner}", inner_kind)
+                for inner, inner_kind in get_type_hints(kind).items()
+                if inner_kind in (str, int, bool)
+            }
+            settings[name] = {inner: value for inner, value in section.items() if value is not None}
+        elif (value := _value(environ, f"BATCHERY_{name}", kind)) is not None:
+            settings[name] = value
+    return settings
+
+
+def _value(environ: Mapping[str, str], name: str, kind: Any) -> Any:
+    text = environ.get(name.upper())
+    if not text:
+        return None
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        wanted = {int: "a whole number", bool: "true or false", bool | None: "true or false"}.get(kind, "a text")
+        raise ConfigError(f"{name.upper()} is {text!r}, and must be {wanted}.") from None
+
+
+def _merge(settings: dict[str, Any], more: dict[str, Any]) -> None:
+    for name, value in more.items():
+        if isinstance(value, dict) and isinstance(settings.get(name), dict):
+            _merge(settings[name], value)
+        elif value != {}:
+            settings[name] = value
+
+
+def _check(config: Config) -> None:
+    rules = (
+        (0 <= config.port <= 65535, f"port is {config.port}, and must be between 0 and 65535."),
+        (
+            len(config.account) == 12 and config.account.isdecimal(),
+            f"account is {config.account!r}, and must be 12 digits.",
+        ),
+        (config.kill_grace >= 0, f"kill_grace is {config.kill_grace}, and must not be negative."),
+        (
+            config.process.oversize in ("clamp", "wait"),
+            f'process.oversize is {config.process.oversize!r}, and must be "clamp" or "wait".',
+        ),
+        (
+            all(value > 0 for value in msgspec.structs.asdict(config.limits).values()),
+            "Every number under [limits] must be at least 1.",
+        ),
+    )
+    for holds, sentence in rules:
+        if not holds:
+            raise ConfigError(sentence)
