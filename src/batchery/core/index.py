@@ -1,0 +1,204 @@
+"""What World derives from its own facts and keeps at hand: who waits for whom, queue order, lanes, capacity in use.
+
+`apply` keeps it up to date, `rebuild` makes it anew after a load; nothing of it is stored.
+
+* Shelves: each queue keeps its open jobs in creation order in blocks of status bytes, so that a page of ListJobs is
+  one `rfind` from the cursor. A job that ended leaves a GONE byte; a block with nothing live is dropped.
+* Lanes: per queue and resource class, a heap of (seq, job id) of jobs that have RUNNABLE tasks. Entries may be stale;
+  the scheduler drops those it meets. So one look tells which class is oldest, and a class that can never fit or must
+  wait is passed over as a whole, never scanned.
+"""
+
+from bisect import insort
+from heapq import heapify, heappush
+from typing import Final
+
+from batchery.core.model import (
+    ACTIVE,
+    N_TO_N,
+    SEQUENTIAL,
+    Attempt,
+    Block,
+    Definition,
+    Job,
+    Need,
+    Resources,
+    Shape,
+    World,
+)
+from batchery.core.status import OFFERED, PENDING, RUNNABLE, SUBMITTED
+
+BLOCK_JOBS: Final = 4096
+GONE: Final = 0xFF  #: the byte a job leaves behind on its shelf
+TIMEOUT_ALARM: Final = "timeout"
+#: The engine keeps the time limit itself; the server's alarm is behind it, for engines that could not. ms.
+ALARM_SLACK: Final = 1_000
+
+
+def job_code(job: Job) -> int:
+    """The code of the job as a whole: an array is SUBMITTED, PENDING or ended, never anything between."""
+    if job.closed is not None:
+        return job.closed.code
+    if not job.size:
+        return job.status[0]
+    return SUBMITTED if SUBMITTED in job.status else PENDING
+
+
+# --- shelves
+
+
+def shelve(world: World, job: Job) -> None:
+    """Put a new job at the end of its queue."""
+    blocks = world.blocks.setdefault(job.queue, [])
+    if not blocks or len(blocks[-1].jobs) >= BLOCK_JOBS:
+        blocks[:] = [block for block in blocks if block.live]
+        blocks.append(Block())
+    block = blocks[-1]
+    job.shelf, job.place = block, len(block.jobs)
+    block.jobs.append(job)
+    block.codes.append(job_code(job))
+    block.live += 1
+
+
+def show(job: Job) -> None:
+    """Tell the shelf the job's present code."""
+    if job.shelf is not None:
+        job.shelf.codes[job.place] = job_code(job)
+
+
+def unshelve(job: Job) -> None:
+    """The job has ended: it leaves its queue's order."""
+    block = job.shelf
+    assert block is not None
+    block.codes[job.place] = GONE
+    block.jobs[job.place] = None
+    block.live -= 1
+    job.shelf = None
+
+
+def open_count(world: World, queue: str) -> int:
+    """How many open jobs a queue (ARN) has."""
+    return sum(block.live for block in world.blocks.get(queue, ()))
+
+
+# --- dependencies
+
+
+def _child_level(need: Need) -> bool:
+    return need.kind == N_TO_N or need.index >= 0
+
+
+def depend(world: World, job: Job) -> None:
+    """Note whom an open job waits for."""
+    for need in job.needs:
+        if need.kind == SEQUENTIAL:
+            continue
+        world.jobs[need.job].needed_by += 1
+        at = need.job + ":" if _child_level(need) else need.job
+        world.dependents.setdefault(at, {})[job.id] = None
+
+
+def undepend(world: World, job: Job, need: Need) -> None:
+    """The job has ended: it waits for nobody."""
+    at = need.job + ":" if _child_level(need) else need.job
+    waiting = world.dependents.get(at)
+    if waiting is not None:
+        waiting.pop(job.id, None)
+        if not waiting:
+            del world.dependents[at]
+
+
+# --- lanes
+
+
+def ready(world: World, job: Job) -> None:
+    """The job has RUNNABLE tasks: it stands in its lane."""
+    lanes = world.lanes.setdefault(job.queue, {})
+    heappush(lanes.setdefault(job.shape.resources, []), (job.seq, job.id))
+
+
+# --- capacity
+
+
+def hold(world: World, attempt: Attempt) -> None:
+    """A placement takes its resources, from OFFERED to its end."""
+    pool = pool_of(world, attempt.environment)
+    world.pools[pool] = world.pools.get(pool, 0) + attempt.resources.vcpus
+    world.used_memory += attempt.resources.memory
+    world.used_gpus += attempt.resources.gpus
+    world.live[attempt.key] = attempt
+    world.offered += attempt.code == OFFERED
+
+
+def release(world: World, attempt: Attempt) -> None:
+    """An attempt is over: what it held is free."""
+    pool = pool_of(world, attempt.environment)
+    world.pools[pool] -= attempt.resources.vcpus
+    if not world.pools[pool]:
+        del world.pools[pool]
+    world.used_memory -= attempt.resources.memory
+    world.used_gpus -= attempt.resources.gpus
+    del world.live[attempt.key]
+    world.offered -= attempt.code == OFFERED
+
+
+def pool_of(world: World, environment: str) -> str:
+    """Whose vCPUs an environment draws on. An environment outlives its last attempt."""
+    return world.environments[environment].pool
+
+
+def note_pace(world: World, attempt: Attempt) -> None:
+    """Remember how long tasks of this size take lately (ms), for claiming ahead."""
+    if attempt.started:
+        took = attempt.stopped - attempt.started
+        before = world.pace.get(attempt.resources, took)
+        world.pace[attempt.resources] = (3 * before + took) // 4
+
+
+def alarm(attempt: Attempt, shape: Shape) -> int:
+    """When the server itself ends an attempt that overran."""
+    return attempt.started + shape.timeout + ALARM_SLACK
+
+
+# --- definitions
+
+
+def define(world: World, definition: Definition) -> None:
+    """Keep the numbers of a definition's name: the highest ever given, and the ACTIVE ones."""
+    name = (definition.realm, definition.name)
+    world.revisions[name] = max(world.revisions.get(name, 0), definition.revision)
+    active = world.active.setdefault(name, [])
+    if definition.revision in active:
+        active.remove(definition.revision)
+    if definition.status == ACTIVE:
+        insort(active, definition.revision)
+    if not active:
+        del world.active[name]
+
+
+# --- after a load
+
+
+def rebuild_lanes(world: World) -> None:
+    """Make all lanes anew, sorted once."""
+    world.lanes = {}
+    for job in world.jobs.values():
+        if job.closed is None and RUNNABLE in job.status:
+            lanes = world.lanes.setdefault(job.queue, {})
+            lanes.setdefault(job.shape.resources, []).append((job.seq, job.id))
+    for lanes in world.lanes.values():
+        for lane in lanes.values():
+            heapify(lane)
+
+
+def live_attempts(job: Job) -> list[Attempt]:
+    """The job's attempts that an engine has."""
+    return [task.live for task in job.tasks.values() if task.live is not None]
+
+
+def granted(world: World, asked: Resources) -> Resources:
+    """What a placement gets: as asked, or cut to the host, which it then has to itself."""
+    capacity = world.capacity
+    if asked.memory <= capacity.memory and asked.gpus <= capacity.gpus:
+        return asked
+    return Resources(asked.vcpus, capacity.memory, min(asked.gpus, capacity.gpus))

@@ -1,0 +1,50 @@
+"""What World derives, made anew from its facts after a load. Nothing of it is stored."""
+
+from collections import OrderedDict, deque
+
+from batchery.core import index
+from batchery.core.model import Due, Job, World
+from batchery.core.status import CLOSING, PENDING, RUNNING
+from batchery.core.step import CLOSE, EVALUATE, SETTLE, environment_due, queue_due
+
+
+def rebuild(world: World) -> None:
+    """Fill every derived member of a World that holds jobs, tasks, queues, environments and definitions.
+
+    Every open job that may be waiting, every array and every resource in transition is due.
+    """
+    world.dependents, world.blocks, world.pools, world.live = {}, {}, {}, {}
+    world.alarms, world.leaving = [], []
+    world.due = OrderedDict()
+    world.used_memory = world.used_gpus = world.offered = 0
+    world.revisions, world.active = {}, {}
+    for definition in world.definitions.values():
+        index.define(world, definition)
+    open_jobs = sorted((job for job in world.jobs.values() if job.closed is None), key=lambda job: job.seq)
+    for job in world.jobs.values():
+        job.needed_by = 0
+    for job in open_jobs:
+        index.shelve(world, job)
+        index.depend(world, job)
+        _rebuild_job(world, job)
+    world.unevaluated = deque(job for job in open_jobs if job.seq > world.evaluated)
+    if world.unevaluated:
+        world.due[Due(EVALUATE, "")] = None
+    index.rebuild_lanes(world)
+    world.alarms.sort()
+    for queue in world.queues.values():
+        queue_due(world, queue)
+    for environment in world.environments.values():
+        environment_due(world, environment)
+    world.schedule_wanted = True
+
+
+def _rebuild_job(world: World, job: Job) -> None:
+    if PENDING in job.status or CLOSING in job.status:
+        world.due[Due(SETTLE, job.id)] = None
+    if job.size and job.all_ended:
+        world.due[Due(CLOSE, job.id)] = None
+    for attempt in index.live_attempts(job):
+        index.hold(world, attempt)
+        if attempt.code == RUNNING and job.shape.timeout:
+            world.alarms.append((index.alarm(attempt, job.shape), index.TIMEOUT_ALARM, attempt.key))

@@ -1,0 +1,252 @@
+"""Who runs next, and where: a plan made from World, once per turn.
+
+Theory of operation
+-------------------
+Queues go by priority, then by the age of their head. Within a queue the order is FIFO over *lanes*: one lane per
+resource class, merged by the age of their heads, so a class is passed over as a whole and nothing is ever scanned.
+
+For the oldest ready task:
+
+* Environments that could take it when empty are its *fits*. With none it can never run: its class stands aside and
+  says so (a `Blocked` fact), or, with `strict_head`, blocks the queue as AWS's does.
+* The first fit, in the queue's order, that is enabled, valid, open to it and has room takes it.
+* Otherwise it waits at the head: no younger or lower task may pass it in any environment that it waits for, nor in
+  another that draws on the same pool of vCPUs. If the host's memory or GPUs are what it lacks, nothing passes it at
+  all. So no task that fits an empty environment waits for ever.
+
+Claiming ahead: where tasks of this class take well under a second, a few beyond capacity are handed to the engine,
+which holds them in order and begins each the moment there is room, without waiting for a commit. They stay OFFERED,
+so CancelJob gets them back, and what *runs* never exceeds capacity.
+
+Cost: proportional to placements plus the number of resource classes, whatever the number of jobs queued.
+"""
+
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Final
+
+from msgspec.structs import replace
+
+from batchery.core.index import granted
+from batchery.core.messages import Change, Placed, QueueSet
+from batchery.core.model import (
+    DELETING,
+    ENABLED,
+    UPDATING,
+    VALID,
+    AttemptKey,
+    Blocked,
+    Environment,
+    Job,
+    Queue,
+    Resources,
+    World,
+)
+from batchery.core.status import RUNNABLE
+
+TOO_MANY_VCPUS: Final = (
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - "
+    "CE(s) associated with the job queue cannot meet the CPU requirement of the job."
+)
+TOO_LARGE: Final = (
+    "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The job resource requirement (vCPU/memory/GPU) is higher than "
+    "that can be met by the CE(s) attached to the job queue."
+)
+
+AHEAD_WORK: Final = 500  #: ms of work to hold beyond capacity
+AHEAD_PACE: Final = 1_000  #: only for classes whose tasks take less, ms
+BLOCKED_SHOWN: Final = 16  #: resource classes of a queue that are told to stand aside, at most
+
+
+class Room:
+    """What is free, as the plan goes on."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.pools = dict(world.pools)
+        self.memory = world.capacity.memory - world.used_memory
+        self.gpus = world.capacity.gpus - world.used_gpus
+        self.held = world.offered
+        self.closed: set[str] = set()  # pools somebody ahead waits for
+        self.full = False  # somebody ahead waits for the host itself
+
+    def lacks(self, environment: Environment, need: Resources) -> str:
+        """What there is not enough of now: "vCPU", "memory", "GPU", or "" """
+        if self.pools.get(environment.pool, 0) + need.vcpus > environment.max_vcpus:
+            return "vCPU"
+        if need.memory > self.memory:
+            return "memory"
+        return "GPU" if need.gpus > self.gpus else ""
+
+    def take(self, environment: Environment, need: Resources) -> None:
+        self.pools[environment.pool] = self.pools.get(environment.pool, 0) + need.vcpus
+        self.memory -= need.memory
+        self.gpus -= need.gpus
+        self.held += 1
+
+    def may_hold(self, environment: Environment, asked: Resources) -> bool:
+        """Whether one more task of this class may be handed over beyond capacity."""
+        pace = self.world.pace.get(asked)
+        if pace is None or pace >= AHEAD_PACE:
+            return False
+        slots = max(1, environment.max_vcpus // max(asked.vcpus, 1))
+        return self.held < min(self.world.capacity.ahead, slots * AHEAD_WORK // (pace + 1))
+
+
+def could_ever(world: World, environment: Environment, asked: Resources) -> str:
+    """Why this environment could not take such a task even when empty; "" if it could."""
+    if asked.vcpus > environment.max_vcpus:
+        return TOO_MANY_VCPUS
+    capacity = world.capacity
+    if not capacity.clamp and (asked.memory > capacity.memory or asked.gpus > capacity.gpus):
+        return TOO_LARGE
+    return ""
+
+
+def fits_of(world: World, queue: Queue, asked: Resources) -> list[Environment]:
+    """The queue's environments, in its order, that could take such a task when empty."""
+    found = (world.environments[arn] for _, arn in queue.order if arn in world.environments)
+    return [environment for environment in found if not could_ever(world, environment, asked)]
+
+
+def misfit(world: World, queue: Queue, asked: Resources) -> str:
+    """AWS's words for a task that no environment of its queue can ever take; "" if one can."""
+    words = [could_ever(world, world.environments[arn], asked) for _, arn in queue.order if arn in world.environments]
+    if not words or "" in words:
+        return ""
+    return TOO_LARGE if TOO_LARGE in words else TOO_MANY_VCPUS
+
+
+def usable(environment: Environment) -> bool:
+    """New tasks may be placed there."""
+    return environment.state == ENABLED and environment.status in (VALID, UPDATING)
+
+
+def schedule(world: World, now: int) -> list[Change]:
+    """The placements to make now, and the blocked facts that changed."""
+    if not world.capacity.memory:
+        return []  # no engine has spoken yet
+    room = Room(world)
+    changes: list[Change] = []
+    for queue in _in_order(world):
+        plan = _Plan(world, queue, room, now)
+        plan.run()
+        changes += plan.changes
+    return changes
+
+
+def _in_order(world: World) -> list[Queue]:
+    """Queues with ready tasks: higher priority first, then the older head."""
+    found = []
+    for arn, lanes in world.lanes.items():
+        queue = world.queues.get(arn)
+        if queue is None or queue.status == DELETING:
+            continue
+        head = min((lane[0][0] for lane in lanes.values() if lane), default=None)
+        if head is not None or queue.blocked:
+            found.append((-queue.priority, head or 0, arn, queue))
+    return [queue for *_, queue in sorted(found, key=lambda entry: entry[:3])]
+
+
+class _Plan:
+    """The placements of one queue."""
+
+    def __init__(self, world: World, queue: Queue, room: Room, now: int) -> None:
+        self.world, self.queue, self.room, self.now = world, queue, room, now
+        self.changes: list[Change] = []
+        self.aside: list[tuple[Job, int, str]] = []
+        self.cursors: dict[str, int] = {}  # job id -> index from which its tasks are not planned yet
+        self.lanes = world.lanes[queue.arn]
+
+    def run(self) -> None:
+        heads = [(lane[0][0], asked) for asked in list(self.lanes) if (lane := self._fresh(asked))]
+        heapify(heads)
+        fits = {asked: fits_of(self.world, self.queue, asked) for _, asked in heads}
+        planned: dict[Resources, list[tuple[int, str]]] = {}
+        while heads:
+            _, asked = heads[0]
+            lane = self.lanes[asked]
+            job = self.world.jobs[lane[0][1]]
+            number = self._next(job)
+            if number < 0:  # all of this job's ready tasks are planned: the lane's next job
+                planned.setdefault(asked, []).append(heappop(lane))
+                self._skip_stale(lane)
+                heapreplace(heads, (lane[0][0], asked)) if lane else heappop(heads)
+                continue
+            if not fits[asked]:
+                self._stand_aside(job, number, asked, heads)
+            elif not self._place(job, number, asked, fits[asked]):
+                heappop(heads)
+        for asked, entries in planned.items():
+            for entry in entries:
+                heappush(self.lanes[asked], entry)
+        self._tell_blocked()
+
+    def _fresh(self, asked: Resources) -> list[tuple[int, str]]:
+        """The lane without stale entries at its head; an empty lane is dropped."""
+        lane = self.lanes[asked]
+        self._skip_stale(lane)
+        if not lane:
+            del self.lanes[asked]
+        return lane
+
+    def _skip_stale(self, lane: list[tuple[int, str]]) -> None:
+        while lane:
+            job = self.world.jobs.get(lane[0][1])
+            if job is not None and job.closed is None and RUNNABLE in job.status:
+                if len(lane) > 1 and lane[0] in lane[1:3]:  # the same job twice
+                    heappop(lane)
+                    continue
+                return
+            heappop(lane)
+
+    def _next(self, job: Job) -> int:
+        """The next ready task of a job that is not planned yet, or -1."""
+        return job.status.find(RUNNABLE, self.cursors.get(job.id, 0))
+
+    def _stand_aside(self, job: Job, number: int, asked: Resources, heads: list[tuple[int, Resources]]) -> None:
+        words = misfit(self.world, self.queue, asked)
+        if words and len(self.aside) < BLOCKED_SHOWN:
+            self.aside.append((job, number, words))
+        if self.world.policy.strict_head and words:
+            heads.clear()
+        else:
+            heappop(heads)
+
+    def _place(self, job: Job, number: int, asked: Resources, fits: list[Environment]) -> bool:
+        """Place one task, or close what it waits for to those behind it. False: its whole class waits."""
+        room = self.room
+        if room.full:
+            return False
+        need = granted(self.world, asked)
+        open_to_it = [e for e in fits if usable(e) and e.pool not in room.closed]
+        lacking = ""
+        for environment in open_to_it:
+            lacking = room.lacks(environment, need)
+            if not lacking:
+                self._put(job, number, environment, need)
+                return True
+        for environment in open_to_it:
+            if room.may_hold(environment, asked):
+                self._put(job, number, environment, need)
+                return True
+        room.closed.update(environment.pool for environment in open_to_it)
+        if lacking in ("memory", "GPU"):
+            room.full = True
+        return False
+
+    def _put(self, job: Job, number: int, environment: Environment, need: Resources) -> None:
+        task = job.tasks.get(number)
+        key = AttemptKey(job.id, number, (task.serial if task else 0) + 1)
+        self.changes.append(Placed(key, environment.arn, need, self.now))
+        self.cursors[job.id] = number + 1
+        self.room.take(environment, need)
+
+    def _tell_blocked(self) -> None:
+        """Change the queue's blocked facts where the head, or its reason, is another now."""
+        before = {(b.job, b.index, b.reason): b for b in self.queue.blocked}
+        told = tuple(
+            before.get((job.id, number, words)) or Blocked(job.id, number, words, self.now)
+            for job, number, words in self.aside
+        )
+        if told != self.queue.blocked:
+            self.changes.append(QueueSet(replace(self.queue, blocked=told)))

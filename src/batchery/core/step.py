@@ -1,0 +1,370 @@
+"""One turn of the World: commands in, changes and effects out.
+
+Theory of operation
+-------------------
+`decide` turns a command into changes and cannot move anything. Each change is then *applied* (the only writing) and
+*followed*: `follow` is the only place that knows "X ended, so look at Y". It never acts; it puts what is due on
+`world.due`, a queue without duplicates, and `drain` works it off, one small command at a time, until it is empty or
+the turn's time is spent; the rest waits for the next turn. So cascades are bounded: evaluating a burst of submits,
+deleting a queue with a million jobs and cancelling a hundred arrays all go through here.
+
+`due` needs no rows. After a load every open job with dependencies, every array, every queue and environment in
+transition is due (`rebuild`), which gives the same World: the simulator compares the two.
+
+The order of a turn: alarms that have rung, the commands, what is due, then placements, then what those made due.
+Scheduling is asked for by a flag, never done inline.
+
+Effects (launch, kill, withdraw, acknowledge) come out in the order of their changes and leave after the commit.
+"""
+
+from collections.abc import Callable, Iterable
+from heapq import heappop
+from typing import Any, Final
+
+from batchery.core import index
+from batchery.core.apply import apply
+from batchery.core.decide import decide, overran, void
+from batchery.core.messages import (
+    Ack,
+    Answer,
+    AttemptEnded,
+    CapacitySet,
+    Change,
+    Command,
+    DefinitionSet,
+    Doomed,
+    Effect,
+    Ended,
+    EnvironmentGone,
+    EnvironmentSet,
+    Evaluated,
+    Exited,
+    JobClosed,
+    Kill,
+    Launch,
+    Lost,
+    Many,
+    NeedFacts,
+    Placed,
+    QueueGone,
+    QueueSet,
+    Readied,
+    Recalled,
+    Refused,
+    Register,
+    Stop,
+    Submitted,
+    WasAsked,
+    Withdraw,
+)
+from batchery.core.model import (
+    CREATING,
+    DELETING,
+    SEQUENTIAL,
+    TERMINATE,
+    UPDATING,
+    VOID,
+    Due,
+    Environment,
+    Job,
+    Queue,
+    World,
+)
+from batchery.core.readiness import DEPENDENT_FAILED, end, settle, whole_gate
+from batchery.core.resources import settle_environment, settle_queue
+from batchery.core.schedule import schedule
+from batchery.core.status import BROKEN, FAILED, SUBMITTED, SUCCEEDED, spans_of
+
+CHILD_FAILED: Final = "Array Child Job failed"
+QUEUE_DELETED: Final = "JobQueue deleted"
+
+# Kinds of due work.
+EVALUATE: Final = "evaluate"  #: the oldest job that the scheduler has not looked at
+SETTLE: Final = "settle"  #: a job whose dependencies may look different now
+CLOSE: Final = "close"  #: an array whose last child may have ended
+VOID_QUEUE: Final = "void queue"  #: a queue being deleted: end its jobs
+SETTLE_QUEUE: Final = "settle queue"
+SETTLE_ENVIRONMENT: Final = "settle environment"
+
+#: Jobs ended per step while a queue is deleted.
+VOID_JOBS: Final = 512
+
+
+class Turn:
+    """What a turn has produced so far."""
+
+    def __init__(self, world: World, now: int) -> None:
+        self.world = world
+        self.now = now
+        self.changes: list[Change] = []
+        self.effects: list[Effect] = []
+
+    def make(self, changes: Iterable[Change]) -> None:
+        """Apply changes and follow each."""
+        for change in changes:
+            apply(self.world, change)
+            follow(self.world, change)
+            self.effects += effects(self.world, change)
+            self.changes.append(change)
+
+    def run(self, command: Command) -> Answer:
+        """Decide one command. An error is an answer; nothing has moved then."""
+        if isinstance(command, Many):
+            return Answer([answer.error or answer.value for answer in map(self.run, command.commands)])
+        try:
+            changes = decide(self.world, command, self.now)
+        except (Refused, NeedFacts) as error:
+            return Answer(error=error)
+        self.make(changes)
+        if isinstance(command, Exited | Lost):
+            self.effects.append(Ack(command.key))
+        return Answer(answer_of(command, changes))
+
+
+def answer_of(command: Command, changes: list[Change]) -> Any:
+    """The value that a command answers with, read from its changes; None for most."""
+    if isinstance(command, Register):
+        return next(c.definition.revision for c in changes if isinstance(c, DefinitionSet))
+    if isinstance(command, Stop):
+        return sum(isinstance(change, WasAsked) for change in changes)
+    return None
+
+
+def turn(
+    world: World, commands: Iterable[Command], now: int, spent: Callable[[], bool] = lambda: False
+) -> tuple[list[Change], list[Answer], list[Effect]]:
+    """One turn. ``spent`` says that the turn's time is up: the rest of what is due waits for the next one."""
+    this = Turn(world, now)
+    ring(this)
+    answers = [this.run(command) for command in commands]
+    drain(this, spent)
+    if world.schedule_wanted:
+        this.make(schedule(world, now))
+        world.schedule_wanted = False
+        drain(this, spent)
+    return this.changes, answers, this.effects
+
+
+def ring(this: Turn) -> None:
+    """Alarms whose time has come."""
+    alarms = this.world.alarms
+    while alarms and alarms[0][0] <= this.now:
+        _, _, key = heappop(alarms)
+        this.make(overran(this.world, key, this.now))
+
+
+def drain(this: Turn, spent: Callable[[], bool] = lambda: False) -> None:
+    """Work off what is due: at least one piece, then until the time is spent."""
+    due = this.world.due
+    while due:
+        item, _ = due.popitem(last=False)
+        this.make(DUE[item.kind](this.world, item.ref, this.now))
+        if spent():
+            return
+
+
+def next_alarm(world: World, now: int) -> int | None:
+    """When the World wants a turn though nobody speaks: now if work is due, else the next alarm (ms); or never."""
+    if world.due or world.schedule_wanted:
+        return now
+    return world.alarms[0][0] if world.alarms else None
+
+
+def forget(world: World) -> None:
+    """After the commit: jobs that ended, and that no open job needs, leave World."""
+    for job in world.leaving:
+        if job.closed is not None and not job.needed_by:
+            world.jobs.pop(job.id, None)
+    world.leaving.clear()
+
+
+# ---------------------------------------------------------------------------------------------------- due work
+
+
+def _evaluate(world: World, ref: str, now: int) -> list[Change]:
+    if not world.unevaluated:
+        return []
+    job = world.unevaluated.popleft()
+    if world.unevaluated:
+        world.due[Due(EVALUATE, "")] = None
+    changes: list[Change] = [Evaluated(job.id, job.seq)]
+    if job.shape.fault and job.closed is None:
+        fresh = spans_of(job.status, (SUBMITTED,))
+        return changes + (end(job, fresh, FAILED, job.shape.fault, now) if fresh else [])
+    return changes
+
+
+def _settle(world: World, ref: str, now: int) -> list[Change]:
+    job = world.jobs.get(ref)
+    return settle(world, job, now) if job is not None and job.closed is None else []
+
+
+def _close(world: World, ref: str, now: int) -> list[Change]:
+    job = world.jobs.get(ref)
+    if job is None or job.closed is not None or not job.all_ended:
+        return []
+    if job.asked is None and FAILED not in job.status:
+        return [JobClosed(job.id, SUCCEEDED, "", now)]
+    return [JobClosed(job.id, FAILED, _array_reason(world, job), now)]
+
+
+def _array_reason(world: World, job: Job) -> str:
+    if job.asked is not None:
+        return job.asked.reason
+    if job.shape.fault:
+        return job.shape.fault
+    if whole_gate(world, job) & BROKEN:
+        return DEPENDENT_FAILED
+    return CHILD_FAILED
+
+
+def _void_queue(world: World, ref: str, now: int) -> list[Change]:
+    changes: list[Change] = []
+    picked = 0
+    for block in world.blocks.get(ref, ()):
+        for job in block.jobs:
+            if job is None or (job.asked is not None and job.asked.kind & VOID):
+                continue
+            changes += void(job, QUEUE_DELETED, now)
+            picked += 1
+            if picked >= VOID_JOBS:
+                world.due[Due(VOID_QUEUE, ref)] = None
+                return changes
+    return changes
+
+
+def _settle_queue(world: World, ref: str, now: int) -> list[Change]:
+    return settle_queue(world, ref, now)
+
+
+def _settle_environment(world: World, ref: str, now: int) -> list[Change]:
+    return settle_environment(world, ref, now)
+
+
+DUE: Final[dict[str, Callable[[World, str, int], list[Change]]]] = {
+    EVALUATE: _evaluate,
+    SETTLE: _settle,
+    CLOSE: _close,
+    VOID_QUEUE: _void_queue,
+    SETTLE_QUEUE: _settle_queue,
+    SETTLE_ENVIRONMENT: _settle_environment,
+}
+
+
+# ------------------------------------------------------------------------------------------------------- follow
+
+
+def follow(world: World, change: Change) -> None:
+    """Put what this change makes due elsewhere on `world.due`; ask for scheduling where it may place something."""
+    found = FOLLOW.get(type(change))
+    if found is not None:
+        found(world, change)
+
+
+def _on_submitted(world: World, change: Submitted) -> None:
+    world.due[Due(EVALUATE, "")] = None
+
+
+def _on_evaluated(world: World, change: Evaluated) -> None:
+    world.due[Due(SETTLE, change.job)] = None
+
+
+def _on_asked(world: World, change: WasAsked) -> None:
+    world.due[Due(SETTLE, change.job)] = None
+    world.due[Due(CLOSE, change.job)] = None
+
+
+def _on_ended(world: World, change: Ended) -> None:
+    job = world.jobs[change.job]
+    for waiting in world.dependents.get(job.id + ":", ()):
+        world.due[Due(SETTLE, waiting)] = None
+    if job.size:
+        if any(need.kind == SEQUENTIAL for need in job.needs):
+            world.due[Due(SETTLE, job.id)] = None
+        if job.all_ended:
+            world.due[Due(CLOSE, job.id)] = None
+
+
+def _on_closed(world: World, change: JobClosed) -> None:
+    job = world.jobs[change.job]
+    for waiting in world.dependents.get(job.id, ()):
+        world.due[Due(SETTLE, waiting)] = None
+    queue = world.queues.get(job.queue)
+    if queue is not None and queue.status == DELETING:
+        world.due[Due(SETTLE_QUEUE, queue.arn)] = None
+
+
+def _on_attempt_ended(world: World, change: AttemptEnded) -> None:
+    world.schedule_wanted = True
+    job = world.jobs[change.key.job]
+    attempt = world.dirty.attempts[change.key][1]
+    environment = world.environments[attempt.environment]
+    if environment.status == DELETING:
+        world.due[Due(SETTLE_ENVIRONMENT, environment.arn)] = None
+    assert job.tasks[change.key.index].live is None
+
+
+def _on_queue_set(world: World, change: QueueSet) -> None:
+    world.schedule_wanted = True
+    queue_due(world, change.queue)
+
+
+def queue_due(world: World, queue: Queue) -> None:
+    """A queue in transition is due."""
+    if queue.status == DELETING:
+        world.due[Due(VOID_QUEUE, queue.arn)] = None
+    if queue.status in (CREATING, UPDATING, DELETING):
+        world.due[Due(SETTLE_QUEUE, queue.arn)] = None
+
+
+def _on_environment_set(world: World, change: EnvironmentSet) -> None:
+    world.schedule_wanted = True
+    environment_due(world, change.environment)
+
+
+def environment_due(world: World, environment: Environment) -> None:
+    """An environment in transition is due."""
+    if environment.status in (CREATING, UPDATING, DELETING):
+        world.due[Due(SETTLE_ENVIRONMENT, environment.arn)] = None
+
+
+def _on_queue_gone(world: World, change: QueueGone) -> None:
+    for environment in world.environments.values():
+        environment_due(world, environment)
+
+
+def _wants_schedule(world: World, change: Change) -> None:
+    world.schedule_wanted = True
+
+
+FOLLOW: Final[dict[type[Change], Callable[[World, Any], None]]] = {
+    Submitted: _on_submitted,
+    Evaluated: _on_evaluated,
+    Readied: _wants_schedule,
+    WasAsked: _on_asked,
+    Ended: _on_ended,
+    JobClosed: _on_closed,
+    AttemptEnded: _on_attempt_ended,
+    QueueSet: _on_queue_set,
+    QueueGone: _on_queue_gone,
+    EnvironmentSet: _on_environment_set,
+    EnvironmentGone: _wants_schedule,
+    CapacitySet: _wants_schedule,
+}
+
+
+# ------------------------------------------------------------------------------------------------------ effects
+
+
+def effects(world: World, change: Change) -> list[Effect]:
+    """What an engine is to be told of a change, after the commit."""
+    if isinstance(change, Placed):
+        return [Launch(change.key)]
+    if isinstance(change, Recalled):
+        return [Withdraw(change.key)]
+    if isinstance(change, Doomed):
+        return [Kill(change.key)]
+    if isinstance(change, WasAsked) and change.kind & (TERMINATE | VOID):
+        job = world.jobs[change.job]
+        return [Kill(a.key) for a in index.live_attempts(job) if change.index in (None, a.key.index)]
+    return []
