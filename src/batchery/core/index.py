@@ -114,7 +114,10 @@ def undepend(world: World, job: Job, need: Need) -> None:
 def ready(world: World, job: Job) -> None:
     """The job has RUNNABLE tasks: it stands in its lane."""
     lanes = world.lanes.setdefault(job.queue, {})
-    heappush(lanes.setdefault(job.shape.resources, []), (job.seq, job.id))
+    lane = lanes.setdefault(job.shape.resources, [])
+    entry = (job.seq, job.id)
+    if not lane or lane[0] != entry:
+        heappush(lane, entry)
 
 
 # --- capacity

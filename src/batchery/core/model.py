@@ -65,7 +65,7 @@ class AttemptKey(NamedTuple):
     """One placement of one task, for ever."""
 
     job: str
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs of a key
     serial: int
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ class Need(NamedTuple):
     """One dependency. ``index`` is -1 unless one child of an array is meant; ``job`` is "" for SEQUENTIAL."""
 
     job: str
-    index: int = -1
+    index: int = -1  # type: ignore[assignment]  # shadows tuple.index
     kind: int = WHOLE
 
 

@@ -1,11 +1,14 @@
-"""Pure reads over World, for replies and for validating a command before it is sent.
+"""Pure reads over World, for replies and for validating a command before it is sent."""
 
-SIGNATURES ARE FIXED; bodies follow.
-"""
+from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from batchery.core.model import Attempt, Definition, Environment, Queue, Realm, World
+from batchery.core.explain import Why, blocked_words, why
+from batchery.core.index import job_code
+from batchery.core.model import CANCEL, Attempt, Definition, Environment, Job, Queue, Realm, Task, World, task_ref
+from batchery.core.status import CLOSING, OFFERED, PENDING, RUNNABLE, SUBMITTED, summary
 
 
 class Facts(Struct, frozen=True):
@@ -30,64 +33,192 @@ class Facts(Struct, frozen=True):
     serial: int
 
 
+def _named(world: dict[str, Queue] | dict[str, Environment], realm: Realm, kind: str, ref: str) -> str:
+    if ref.startswith("arn:"):
+        return ref
+    return next((arn for arn in _arns(realm, kind, ref) if arn in world), "")
+
+
+_PARTITIONS: Final = ("aws", "aws-cn", "aws-us-gov")
+
+
+def _arns(realm: Realm, kind: str, name: str) -> list[str]:
+    return [f"arn:{part}:batch:{realm.region}:{realm.account}:{kind}/{name}" for part in _PARTITIONS]
+
+
 def resolve_queue(world: World, realm: Realm, ref: str) -> Queue | None:
     """By name or ARN, in this realm."""
-    raise NotImplementedError
+    found = world.queues.get(_named(world.queues, realm, "job-queue", ref))
+    return found if found is not None and found.realm == realm else None
 
 
 def resolve_environment(world: World, realm: Realm, ref: str) -> Environment | None:
     """By name or ARN, in this realm."""
-    raise NotImplementedError
+    found = world.environments.get(_named(world.environments, realm, "compute-environment", ref))
+    return found if found is not None and found.realm == realm else None
 
 
 def resolve_definition(world: World, realm: Realm, name: str, revision: int | None) -> Definition | None:
     """That revision, or the highest ACTIVE one."""
-    raise NotImplementedError
+    if revision is None:
+        active = world.active.get((realm, name))
+        if not active:
+            return None
+        revision = active[-1]
+    arns = _arns(realm, "job-definition", f"{name}:{revision}")
+    return next((world.definitions[arn] for arn in arns if arn in world.definitions), None)
 
 
 def queues(world: World, realm: Realm) -> list[Queue]:
     """By name."""
-    raise NotImplementedError
+    return sorted((q for q in world.queues.values() if q.realm == realm), key=lambda q: q.name)
 
 
 def environments(world: World, realm: Realm) -> list[Environment]:
     """By name."""
-    raise NotImplementedError
+    return sorted((e for e in world.environments.values() if e.realm == realm), key=lambda e: e.name)
 
 
 def definitions(world: World, realm: Realm, name: str | None = None) -> list[Definition]:
     """By name, newest revision first."""
-    raise NotImplementedError
+    if name is not None:
+        highest = world.revisions.get((realm, name), 0)
+        found = (resolve_definition(world, realm, name, revision) for revision in range(highest, 0, -1))
+        return [definition for definition in found if definition is not None]
+    mine = (d for d in world.definitions.values() if d.realm == realm)
+    return sorted(mine, key=lambda d: (d.name, -d.revision))
+
+
+# ----------------------------------------------------------------------------------------------------------- jobs
 
 
 def facts(world: World, realm: Realm, refs: list[str]) -> dict[str, Facts]:
-    """Of the open ones among these ids ("job" or "job:index"), and ended ones still held."""
-    raise NotImplementedError
+    """Of the open ones among these ids ("job" or "job:index"). Ended children of an open array are among them."""
+    found = {}
+    for ref in refs:
+        name, number = task_ref(ref)
+        job = world.jobs.get(name)
+        if job is None or job.realm != realm or job.closed is not None:
+            continue
+        if number is None:
+            found[ref] = of_job(world, job)
+        elif 0 <= number < job.size:
+            found[ref] = of_child(world, job, number)
+    return found
+
+
+def of_job(world: World, job: Job) -> Facts:
+    """An open job as a whole."""
+    task = None if job.size else job.tasks.get(0)
+    return _facts(world, job, None, job_code(job), task, summary(job.status) if job.size else None)
+
+
+def of_child(world: World, job: Job, number: int) -> Facts:
+    """One child of an open array."""
+    return _facts(world, job, number, job.status[number], job.tasks.get(number), None)
+
+
+def _facts(
+    world: World, job: Job, number: int | None, code: int, task: Task | None, counts: dict[str, int] | None
+) -> Facts:
+    live = task.live if task else None
+    asked = job.asked or (task.asked if task else None)
+    kinds = (job.asked.kind if job.asked else 0) | (task.asked.kind if task and task.asked else 0)
+    reason = asked.reason if asked else ""
+    if live is not None and live.recall is not None and not asked:
+        kinds, reason = CANCEL, live.recall.reason
+    if not reason and code in (RUNNABLE, OFFERED):
+        queue = world.queues.get(job.queue)
+        reason = blocked_words(world, queue, job.shape.resources) if queue is not None else ""
+    return Facts(
+        id=job.id if number is None else f"{job.id}:{number}",
+        job=job.id,
+        index=number,
+        seq=job.seq,
+        name=job.name,
+        queue=job.queue,
+        definition=job.definition,
+        created=job.created,
+        size=job.size,
+        share=job.share,
+        code=code,
+        asked_kind=kinds,
+        reason=reason,
+        summary=counts,
+        live=replace(live) if live is not None else None,
+        used=task.used if task else 0,
+        serial=task.serial if task else 0,
+    )
 
 
 def open_page(world: World, queue: str, codes: tuple[int, ...], before: int, limit: int) -> list[Facts]:
     """Open jobs of a queue (ARN) with one of ``codes`` and seq < before, newest first."""
-    raise NotImplementedError
+    found: list[Facts] = []
+    for block in reversed(world.blocks.get(queue, [])):
+        end = len(block.codes)
+        while len(found) < limit:
+            end = max(block.codes.rfind(code, 0, end) for code in codes)
+            if end < 0:
+                break
+            job = block.jobs[end]
+            assert job is not None
+            if job.seq < before:
+                found.append(of_job(world, job))
+            elif (oldest := next((j for j in block.jobs if j is not None), None)) and oldest.seq >= before:
+                break  # the whole block is newer than the cursor
+        if len(found) >= limit:
+            break
+    return found
 
 
 def children_page(
     world: World, realm: Realm, job: str, codes: tuple[int, ...], after: int, limit: int
 ) -> list[Facts] | None:
     """Children of an array with one of ``codes`` and index > after, in index order; None if World has not the job."""
-    raise NotImplementedError
+    found = world.jobs.get(job)
+    if found is None or found.realm != realm or found.closed is not None:
+        return None
+    out: list[Facts] = []
+    at = after
+    while len(out) < limit:
+        hits = [hit for code in codes if (hit := found.status.find(code, at + 1)) >= 0]
+        if not hits:
+            break
+        at = min(hits)
+        out.append(of_child(world, found, at))
+    return out
 
 
-class Why(Struct, frozen=True):
-    """Why a task waits. ``place``: 1 is next in its queue (0: not waiting for capacity)."""
-
-    id: str
-    status: str
-    lines: list[str]  # sentences
-    place: int = 0
-    waits_for: list[str] = []  # ids of dependencies that have not ended
-    lacks: dict[str, str] = {}  # environment name -> what it lacks
+def open_jobs(world: World, realm: Realm, limit: int) -> list[Facts]:
+    """The newest open jobs of a realm."""
+    mine = [job for job in world.jobs.values() if job.realm == realm and job.closed is None]
+    return [of_job(world, job) for job in mine[-limit:]][::-1]
 
 
-def why(world: World, realm: Realm, ref: str) -> Why | None:
-    """None if World does not hold it."""
-    raise NotImplementedError
+def running_count(world: World) -> int:
+    """How many attempts an engine has."""
+    return len(world.live)
+
+
+def waiting(code: int) -> bool:
+    """Nothing of the task has begun."""
+    return code in (SUBMITTED, PENDING, CLOSING, RUNNABLE, OFFERED)
+
+
+__all__ = [
+    "Facts",
+    "Why",
+    "children_page",
+    "definitions",
+    "environments",
+    "facts",
+    "open_jobs",
+    "open_page",
+    "queues",
+    "resolve_definition",
+    "resolve_environment",
+    "resolve_queue",
+    "running_count",
+    "waiting",
+    "why",
+]

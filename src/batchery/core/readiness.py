@@ -116,7 +116,7 @@ def settle(world: World, job: Job, now: int) -> list[Change]:
 def _by_ask(job: Job, spans: tuple[tuple[int, int], ...]) -> list[tuple[tuple[tuple[int, int], ...], Asked]]:
     if job.asked is not None:
         return [(spans, job.asked)]
-    out = []
+    out: list[tuple[tuple[tuple[int, int], ...], Asked]] = []
     for first, stop in spans:
         for index in range(first, stop):
             asked = job.ask_of(index)

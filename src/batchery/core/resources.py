@@ -11,7 +11,7 @@ functions, which `follow` makes due, end that transition, and until then no othe
 
 A queue in DELETING goes when its last open job has ended; an environment when no attempt runs in it any more.
 
-Texts without a source in AWS's documentation or in its clients' tests are marked "ours". Decisions 060 and 061.
+Texts that nobody has seen AWS answer are marked "ours". Decisions 060 and 061.
 """
 
 from collections.abc import Callable
@@ -148,18 +148,16 @@ def settle_queue(world: World, arn: str, now: int) -> list[Change]:
 
 def _check_order(world: World, realm: Realm, order: tuple[tuple[int, str], ...], queue_type: str) -> None:
     """Every environment exists here and is VALID; all are of one family, and of the queue's type if it has one."""
-    families = set()
+    families: set[str] = set()
     for _, arn in order:
         environment = world.environments.get(arn)
-        if environment is None or environment.realm != realm:
-            raise Refused(f"{arn} does not exist")
-        _require(environment.status == VALID, f"{arn} is not VALID")  # ours
+        if environment is None or environment.realm != realm or environment.status != VALID:
+            raise Refused("Compute Environments must be created and valid before attaching them to a job queue.")
         families.add(FAMILIES[environment.kind])
     _require(
         len(families) <= 1,
-        "All compute environments of a job queue must be of one kind: EC2 or SPOT, FARGATE or FARGATE_SPOT, "
-        "ECS_MANAGED_INSTANCES",  # ours
-        wrapped=True,
+        "All attached Compute Environments must be of types [EC2, SPOT] or types [FARGATE_SPOT, FARGATE] or types "
+        "[ECS_MANAGED_INSTANCES], not mixed.",
     )
     for family in families:
         _require(

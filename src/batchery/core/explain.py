@@ -1,0 +1,165 @@
+"""Why a job waits: its place in the order, what it waits for, what each environment lacks. Pure reads over World."""
+
+from msgspec import Struct
+
+from batchery.core.index import granted, job_code
+from batchery.core.model import DELETING, N_TO_N, SEQUENTIAL, VALID, Job, Queue, Realm, Resources, World, task_ref
+from batchery.core.schedule import Room, could_ever, fits_of, misfit, usable
+from batchery.core.status import CLOSING, ENDED, OFFERED, PENDING, RUNNABLE, RUNNING, SHOWN, STARTING, SUBMITTED
+
+
+class Why(Struct, frozen=True):
+    """Why a task waits. ``place``: 1 is next in its queue (0: not waiting for capacity)."""
+
+    id: str
+    status: str
+    lines: list[str]  # sentences
+    place: int = 0
+    waits_for: list[str] = []  # ids of dependencies that have not ended
+    lacks: dict[str, str] = {}  # environment name -> what it lacks
+
+
+def why(world: World, realm: Realm, ref: str) -> Why | None:
+    """Of an open job or child; None if World does not hold it."""
+    name, number = task_ref(ref)
+    job = world.jobs.get(name)
+    if job is None or job.realm != realm or job.closed is not None:
+        return None
+    if number is not None and not 0 <= number < job.size:
+        return None
+    if job.size and number is None:
+        return _array(world, job)
+    return _task(world, job, number or 0, ref)
+
+
+def _array(world: World, job: Job) -> Why:
+    left = sum(1 for code in job.status if code not in ENDED)
+    lines = [f"{left} of its {job.size} children have not ended."]
+    if job.asked is not None:
+        lines.append(f"It was asked to end: {job.asked.reason}")
+    waits = _waits_for(world, job, None)
+    if waits:
+        lines.append("It waits for " + ", ".join(waits) + ".")
+    for code in (RUNNABLE, PENDING, STARTING, RUNNING):
+        first = job.status.find(code)
+        if first >= 0 and code == RUNNABLE:
+            below = _task(world, job, first, f"{job.id}:{first}")
+            lines.append(f"Its next child is {job.id}:{first}:")
+            lines += below.lines
+            return Why(job.id, SHOWN[job_code(job)], lines, below.place, waits, below.lacks)
+    return Why(job.id, SHOWN[job_code(job)], lines, 0, waits)
+
+
+def _task(world: World, job: Job, number: int, ref: str) -> Why:
+    code = job.status[number]
+    shown = SHOWN[code]
+    asked = job.ask_of(number)
+    lines = [f"It was asked to end: {asked.reason}"] if asked else []
+    if code == SUBMITTED:
+        lines.append("The scheduler has not looked at it yet.")
+        return Why(ref, shown, lines)
+    if code in (PENDING, CLOSING):
+        waits = _waits_for(world, job, number)
+        lines.append("It waits for " + (", ".join(waits) or "nothing any more") + ".")
+        if code == CLOSING:
+            lines.append("It is cancelled once all its dependency jobs have ended.")
+        return Why(ref, shown, lines, 0, waits)
+    if code == RUNNABLE:
+        return _runnable(world, job, number, ref, lines)
+    live = job.tasks[number].live if number in job.tasks else None
+    if live is not None:
+        where = world.environments[live.environment].name
+        if code == OFFERED:
+            lines.append(f"The engine of {where} has it and begins it as soon as there is room.")
+            if live.recall is not None:
+                lines.append(f"The engine was asked to give it back: {live.recall.reason}")
+        else:
+            lines.append(f"It is {shown} in {where}, attempt {live.used + 1} of {job.shape.attempts}.")
+        if live.resources != job.shape.resources:
+            lines.append(_clamped(job.shape.resources, live.resources))
+        if live.doom:
+            lines.append(f"It is being ended: {live.doom}.")
+    return Why(ref, shown, lines)
+
+
+def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str]) -> Why:
+    queue = world.queues[job.queue]
+    asked = job.shape.resources
+    place = _place(world, job, number)
+    lines.append(f"It is number {place} of those ready in queue {queue.name} (priority {queue.priority}).")
+    task = job.tasks.get(number)
+    if task is not None and task.used:
+        lines.append(f"{task.used} of its {job.shape.attempts} attempts are used.")
+    if words := misfit(world, queue, asked):
+        lines.append(words)
+    lacks = {}
+    room = Room(world)
+    need = granted(world, asked)
+    if need != asked and not words:
+        lines.append(_clamped(asked, need))
+    for _, arn in queue.order:
+        environment = world.environments.get(arn)
+        if environment is None:
+            continue
+        if lack := could_ever(world, environment, asked):
+            lacks[environment.name] = f"too small: {_say(asked)} asked, {environment.max_vcpus / 1000:g} vCPU at most"
+        elif not usable(environment):
+            off = environment.status if environment.status not in (VALID, DELETING) else environment.state
+            lacks[environment.name] = f"takes no new jobs: {off}"
+        elif lack := room.lacks(environment, need):
+            lacks[environment.name] = f"not enough {lack} free: {_free(room, environment.pool, environment.max_vcpus)}"
+        else:
+            lacks[environment.name] = "has room; others are ahead" if place > 1 else "has room"
+    if not fits_of(world, queue, asked):
+        lines.append("Jobs behind it pass it." if not world.policy.strict_head else "It blocks those behind it.")
+    elif place == 1:
+        lines.append("It is at the head: nothing younger of its queue passes it where it could run.")
+    return Why(ref, SHOWN[RUNNABLE], lines, place, [], lacks)
+
+
+def _free(room: Room, pool: str, most: int) -> str:
+    free = (most - room.pools.get(pool, 0)) / 1000
+    return f"{max(free, 0):g} of {most / 1000:g} vCPU, {max(room.memory, 0)} MiB, {max(room.gpus, 0)} GPU free"
+
+
+def _say(asked: Resources) -> str:
+    gpus = f", {asked.gpus} GPU" if asked.gpus else ""
+    return f"{asked.vcpus / 1000:g} vCPU, {asked.memory} MiB{gpus}"
+
+
+def _clamped(asked: Resources, got: Resources) -> str:
+    return f"It asks for more than this host has ({_say(asked)}): it runs alone, cut to {_say(got)}."
+
+
+def _place(world: World, job: Job, number: int) -> int:
+    """1 for the next in its queue: ready tasks of older jobs, and of its own before it."""
+    ahead = job.status[:number].count(RUNNABLE)
+    for block in world.blocks.get(job.queue, ()):
+        for other in block.jobs:
+            if other is not None and other.seq < job.seq:
+                ahead += other.status.count(RUNNABLE)
+    return ahead + 1
+
+
+def _waits_for(world: World, job: Job, number: int | None) -> list[str]:
+    waits = []
+    for need in job.needs:
+        if need.kind == SEQUENTIAL:
+            if number and job.asked is None and job.status[number - 1] not in ENDED:
+                waits.append(f"{job.id}:{number - 1}")
+            continue
+        other = world.jobs[need.job]
+        if need.kind == N_TO_N and number is not None:
+            if other.status[number] not in ENDED:
+                waits.append(f"{other.id}:{number}")
+        elif need.index >= 0:
+            if other.status[need.index] not in ENDED:
+                waits.append(f"{other.id}:{need.index}")
+        elif other.closed is None:
+            waits.append(other.id)
+    return waits
+
+
+def blocked_words(world: World, queue: Queue, asked: Resources) -> str:
+    """statusReason of a RUNNABLE job that no environment of its queue can ever take."""
+    return misfit(world, queue, asked)
