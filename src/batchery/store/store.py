@@ -3,6 +3,7 @@
 Rows are the truth; see schema.sql. `tests/conformance/test_store.py` holds every driver to this.
 """
 
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -85,10 +86,20 @@ class Activity(Struct, frozen=True):
     doc: str
 
 
+#: Rows that World knows nothing of, written along with a commit, in order: the name of one of these and its values.
+#:
+#: * ``("put_group", (account, region, name, created, retention))``: a log group, made or changed; days, 0 for ever
+#: * ``("delete_group", (account, region, name))``: with its streams
+#: * ``("delete_stream", (account, region, group, name))``
+#: * ``("cursor", (name, seq))``: a reader of the feed has done with everything up to ``seq``
+#: * ``("drop_cursor", (name,))``: that reader is no more; the feed need not wait for it
+Aside = tuple[str, tuple[str | int, ...]]
+
+
 class Store(Protocol):
     """A driver. `open`, `load`, `commit`, `close` are called by the leader's loop alone; reads by anyone.
 
-    `load` and `commit` block and are called in the commit thread.
+    `load`, `commit`, `probe` and the prunes block and are called in the commit thread. Nothing but them writes.
     """
 
     def open(self) -> None:
@@ -101,16 +112,39 @@ class Store(Protocol):
         """A World of everything open, with derived members made, every open job with needs due, and dirty empty."""
         ...
 
-    def commit(self, rows: "Rows", activity: list[Activity]) -> None:
-        """One transaction of everything. Raises CommitFailed."""
+    def commit(self, rows: "Rows", activity: Sequence[Activity], aside: Sequence[Aside] = ()) -> None:
+        """One transaction of everything. Raises CommitFailed; then nothing of it is stored."""
+        ...
+
+    def probe(self) -> None:
+        """After a failed commit: commit a row that means nothing. Raises CommitFailed until commits work again."""
+        ...
+
+    def newest(self) -> int:
+        """The newest stamp in the store, ms (0: none): a clock that starts must not be below it."""
+        ...
+
+    def prune_jobs(self, before: int, limit: int, keep: Collection[str] = ()) -> list[str]:
+        """Forget up to ``limit`` jobs that ended before ``before`` (ms) and that no open job needs, and all that hangs
+        on them; ids in ``keep`` stay. Returns the ids forgotten, so that their files can go. Raises CommitFailed."""
+        ...
+
+    def prune_activity(self, before: int) -> int:
+        """Forget activity records older than ``before`` (ms); how many rows went. Raises CommitFailed."""
         ...
 
 
 class Rows(Struct):
-    """A `Dirty` made into JSON arrays, one text per table, taken on the loop's thread so World may go on."""
+    """A `Dirty` made into JSON arrays, one text per table, taken on the loop's thread so World may go on.
+
+    ``symbols``: long texts that the rows name (ARNs, realms, shapes), each to be stored once. ``at``: the newest
+    stamp among the changes, ms.
+    """
 
     tables: dict[str, bytes] = {}
     feed: bytes = b""
+    symbols: list[str] = []
+    at: int = 0
 
 
 def encode(dirty: Dirty, changes: list[Change]) -> Rows:
@@ -189,6 +223,22 @@ class Reads(Protocol):
     ) -> list[tuple[int, str]]:
         """Activity records (cursor, CloudTrail JSON) newest first with cursor < ``before``, times in [start, end]."""
         ...
+
+    async def feed(self, after: int, limit: int) -> list["FeedRow"]:
+        """Up to ``limit`` commits with seq > ``after``, oldest first."""
+        ...
+
+    async def cursors(self) -> dict[str, int]:
+        """How far each reader of the feed is."""
+        ...
+
+
+class FeedRow(Struct, frozen=True):
+    """What one commit changed. Of `Submitted` the spec, the ghosts and whatever a new job has not are left out."""
+
+    seq: int
+    at: int  # the newest stamp among the changes, ms
+    changes: list[Change]
 
 
 class StreamRow(Struct, frozen=True):
