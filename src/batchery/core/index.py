@@ -56,6 +56,7 @@ def shelve(world: World, job: Job) -> None:
     block = blocks[-1]
     job.shelf, job.place = block, len(block.jobs)
     block.jobs.append(job)
+    block.seqs.append(job.seq)
     block.codes.append(job_code(job))
     block.live += 1
 

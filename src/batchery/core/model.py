@@ -220,6 +220,7 @@ class Block(Struct):
     """A run of a queue's open jobs in creation order, one status byte each, so that listing is `rfind`."""
 
     jobs: list[Job | None] = []
+    seqs: list[int] = []
     codes: bytearray = field(default_factory=bytearray)
     live: int = 0
 

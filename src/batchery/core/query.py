@@ -1,5 +1,6 @@
 """Pure reads over World, for replies and for validating a command before it is sent."""
 
+from bisect import bisect_left
 from typing import Final
 
 from msgspec import Struct
@@ -155,17 +156,12 @@ def open_page(world: World, queue: str, codes: tuple[int, ...], before: int, lim
     """Open jobs of a queue (ARN) with one of ``codes`` and seq < before, newest first."""
     found: list[Facts] = []
     for block in reversed(world.blocks.get(queue, [])):
-        end = len(block.codes)
-        while len(found) < limit:
+        end = bisect_left(block.seqs, before)
+        while end > 0 and len(found) < limit:
             end = max(block.codes.rfind(code, 0, end) for code in codes)
-            if end < 0:
-                break
-            job = block.jobs[end]
-            assert job is not None
-            if job.seq < before:
+            job = block.jobs[end] if end >= 0 else None
+            if job is not None:
                 found.append(of_job(world, job))
-            elif (oldest := next((j for j in block.jobs if j is not None), None)) and oldest.seq >= before:
-                break  # the whole block is newer than the cursor
         if len(found) >= limit:
             break
     return found
