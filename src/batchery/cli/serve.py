@@ -1,0 +1,127 @@
+"""`batchery serve`: the service itself."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchery import __version__
+from batchery.cli.problem import Problem, told
+from batchery.cli.target import leave_note, take_note_away
+from batchery.config import Config, load
+
+
+@click.command(
+    "serve",
+    epilog="Every setting, with its variable and its line in the TOML file: docs/configuration.md.",
+)
+@click.option("--host", metavar="ADDRESS", help="Where to listen (BATCHERY_HOST). Default: 127.0.0.1")
+@click.option("--port", type=int, metavar="N", help="(BATCHERY_PORT) Default: 8642")
+@click.option("--data", metavar="DIR", help="(BATCHERY_DATA) Default: $XDG_DATA_HOME/batchery")
+@click.option("--config", "path", default="", metavar="FILE", help="A TOML file (BATCHERY_CONFIG).")
+@click.option("--engine", metavar="NAME", help="What runs the jobs (BATCHERY_ENGINE). Default: process")
+@click.option("--stop-jobs", is_flag=True, help="At the end of the server end its jobs too.")
+@click.option("--fd", type=int, hidden=True, help="Serve on this socket, bound and listening, that we inherited.")
+@click.option("--while-open", type=int, hidden=True, help="End when the other end of this pipe is closed.")
+def command(path: str, stop_jobs: bool, fd: int | None, while_open: int | None, **options: Any) -> None:
+    """Start the service, and stay until Ctrl-C or SIGTERM.
+
+    No configuration is needed: it listens on loopback, port 8642, keeps its data in ~/.local/share/batchery, runs jobs
+    as processes of this host, and has a queue `default` ready. Jobs outlive the server: at its end it says how many go
+    on, and the next start finds them. A second Ctrl-C ends the server at once.
+
+    \b
+    Examples:
+      batchery serve
+      batchery serve --port 9000 --data /srv/batchery
+      batchery serve --host 0.0.0.0        needs keys: batchery keys add
+    """
+    with told():
+        config = load(path, options=options)
+    going_on = _run(lambda: _serve(config, stop_jobs, fd, while_open))
+    if stop_jobs:
+        click.echo("Batchery has ended, and its jobs too.")
+    elif going_on:
+        click.echo(
+            f"Batchery has ended. {_jobs(going_on)} on; the next start finds {'them' if going_on > 1 else 'it'}."
+        )
+    else:
+        click.echo("Batchery has ended. No job was running.")
+
+
+def _run(main: Callable[[], Any]) -> int:
+    """Run the event loop (uvloop where it is there); what prevents the start becomes a Problem."""
+    from batchery.app import StartError
+
+    try:
+        from uvloop import new_event_loop
+    except ImportError:  # a platform without it
+        from asyncio import new_event_loop
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return int(runner.run(main()))
+    except StartError as error:
+        raise Problem(str(error)) from None
+
+
+async def _serve(config: Config, stop_jobs: bool, fd: int | None, while_open: int | None) -> int:
+    from batchery.app import serve
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if stop.is_set():
+            click.echo("Batchery ended at once; running jobs go on.", err=True)
+            os._exit(130)
+        click.echo("Ending ... (once more to end at once)", err=True)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    if while_open is not None:
+        loop.add_reader(while_open, lambda: (stop.set(), loop.remove_reader(while_open)))
+    sock = None if fd is None else socket.socket(fileno=fd)
+
+    def ready(url: str) -> None:
+        leave_note(config, url)
+        greet(config, url)
+
+    try:
+        return await serve(config, ready=ready, stop=stop, stop_jobs=stop_jobs, sock=sock)
+    finally:
+        take_note_away(config)
+
+
+def greet(config: Config, url: str) -> None:
+    """Where it serves, and how to point the AWS CLI at it."""
+    me = invoked_as()
+    click.echo(f"Batchery {__version__} serves on {url}   (data: {config.data})")
+    click.echo(f'  AWS CLI and boto3, from this shell on:   eval "$({me} env)"')
+    click.echo(f"  any AWS CLI, one command:                {me} aws batch describe-job-queues")
+    click.echo(f"  what happens:                            {me} jobs")
+    click.echo("Ctrl-C ends the server; jobs that run go on.")
+    sys.stdout.flush()
+
+
+def invoked_as() -> str:
+    """How to call this command from here: `batchery` if that is on the PATH, else its path."""
+    own = Path(sys.argv[0])
+    found = shutil.which("batchery")
+    if found and own.exists() and Path(found).resolve() == own.resolve():
+        return "batchery"
+    if own.name != "batchery":
+        return f"{sys.executable} -m batchery"
+    relative = os.path.relpath(own)
+    return str(own) if relative.startswith("..") else relative
+
+
+def _jobs(count: int) -> str:
+    return "1 job goes" if count == 1 else f"{count} jobs go"
