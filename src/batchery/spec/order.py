@@ -1,0 +1,54 @@
+"""One attempt, as an engine gets it."""
+
+from pathlib import Path
+
+from batchery.config import Config
+from batchery.core.model import AttemptKey, Environment, Realm, Resources, task_id
+from batchery.engines.engine import Container, Order
+from batchery.spec.effective import effective
+from batchery.spec.names import log_path
+from batchery.spec.variables import batch_variables, complete, ecs_variables
+
+
+def order(
+    *,
+    key: AttemptKey,
+    used: int,
+    size: int,
+    job_name: str,
+    queue_name: str,
+    realm: Realm,
+    environment: Environment,
+    definition_name: str,
+    definition_doc: str,
+    submit_doc: str,
+    resources: Resources,
+    timeout: int,
+    config: Config,
+    logs_dir: Path,
+) -> Order:
+    """Everything the engine needs. ``resources``: as granted; ``timeout``: ms, 0 for none; ``logs_dir``: absolute."""
+    spec = effective(definition_doc, submit_doc)
+    task = task_id(key)
+    batch = batch_variables(key=key, used=used, size=size, queue_name=queue_name, environment_name=environment.name)
+    own = spec.container.environment or []
+    container = Container(
+        name="default",
+        image=spec.container.image or "",
+        command=tuple(spec.container.command or ()),
+        environment=complete(ecs_variables(environment, realm), config.process.environment, own, batch),
+        log_path=str(log_path(logs_dir, task)),
+        resources=resources,
+        stop_timeout=config.kill_grace * 1000,
+        spec=spec.spec,
+    )
+    return Order(
+        key=key,
+        task_id=task,
+        containers=(container,),
+        resources=resources,
+        pool=environment.pool,
+        pool_vcpus=environment.max_vcpus,
+        environment_name=environment.name,
+        timeout=timeout,
+    )

@@ -1,0 +1,113 @@
+"""Volumes, mount points, devices: their form, and which of them host processes can do.
+
+A host process sees the host's own files under the host's own names. So a mount whose path inside is its path outside
+is already true; one under another name would be a job with other data, and its jobs are refused when they are
+submitted (the definition registers: infrastructure tools must be able to). Decision 052.
+Sources: API_Volume, API_MountPoint, API_EFSVolumeConfiguration, API_LinuxParameters, API_EphemeralStorage.
+"""
+
+import posixpath
+import re
+from typing import Final
+
+from batchery.api.shapes import ContainerProperties, EFSVolumeConfiguration, LinuxParameters, Volume
+from batchery.core.messages import Refused
+
+_VOLUME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
+#: With or without "=value".
+_MOUNT_OPTION: Final = re.compile(
+    "(defaults|ro|rw|suid|nosuid|dev|nodev|exec|noexec|sync|async|dirsync|remount|mand|nomand|atime|noatime|diratime|"
+    "nodiratime|bind|rbind|unbindable|runbindable|private|rprivate|shared|rshared|slave|rslave|relatime|norelatime|"
+    "strictatime|nostrictatime|mode|uid|gid|nr_inodes|nr_blocks|mpol)(=.*)?"
+)
+_WINDOWS: Final = "WINDOWS_SERVER_"
+
+
+def check_storage(container: ContainerProperties, fargate: bool) -> None:
+    """Volumes, the mount points that name them, and the size of Fargate's disk."""
+    names = set()
+    for volume in container.volumes or ():
+        if not volume.name or _VOLUME.fullmatch(volume.name) is None:
+            raise Refused(f"Volume name is not valid: {volume.name or ''}", True)  # ours
+        if volume.name in names:
+            raise Refused(f"Volume name is used more than once: {volume.name}", True)  # ours
+        names.add(volume.name)
+        _check_volume(volume, container, fargate)
+    for mount in container.mount_points or ():
+        if mount.source_volume not in names:
+            raise Refused(f"Unknown volume '{mount.source_volume or ''}' in mountPoints", True)  # ours
+        if not mount.container_path:
+            raise Refused(f"mountPoints of volume '{mount.source_volume}' must have a containerPath", True)  # ours
+    storage = container.ephemeral_storage
+    if storage is not None and not 21 <= storage.size_in_gi_b <= 200:
+        raise Refused("ephemeralStorage must be between 21 and 200 GiB", True)  # ours
+
+
+def _check_volume(volume: Volume, container: ContainerProperties, fargate: bool) -> None:
+    if fargate and volume.host is not None and volume.host.source_path:
+        raise Refused("host.sourcePath is not applicable for Fargate.", True)
+    if volume.efs_volume_configuration is not None:
+        _check_efs(volume.efs_volume_configuration, container)
+        if fargate and _platform_before_1_4(container):
+            raise Refused("EFS is supported for Fargate platform version 1.4.0", True)
+
+
+def _platform_before_1_4(container: ContainerProperties) -> bool:
+    config = container.fargate_platform_configuration
+    version = (config.platform_version if config else None) or "LATEST"
+    numbers = re.fullmatch(r"([0-9]+)\.([0-9]+)(\.[0-9]+)?", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) < (1, 4)
+
+
+def _check_efs(efs: EFSVolumeConfiguration, container: ContainerProperties) -> None:
+    """API_EFSVolumeConfiguration, API_EFSAuthorizationConfig."""
+    if efs.transit_encryption_port is not None and not 0 <= efs.transit_encryption_port <= 65535:
+        raise Refused("transitEncryptionPort must be between 0 and 65535", True)  # ours
+    auth = efs.authorization_config
+    point, iam = (auth.access_point_id, auth.iam == "ENABLED") if auth else (None, False)
+    if point and efs.root_directory not in (None, "", "/"):
+        raise Refused("rootDirectory must be omitted or set to / with an EFS access point", True)  # ours
+    if (point or iam) and efs.transit_encryption != "ENABLED":
+        raise Refused("transitEncryption must be ENABLED with an EFS access point or IAM authorization", True)  # ours
+    if iam and not container.job_role_arn:
+        raise Refused("jobRoleArn is required for EFS with IAM authorization", True)  # ours
+
+
+def check_devices(linux: LinuxParameters | None) -> None:
+    """API_LinuxParameters, API_Tmpfs."""
+    if linux is None:
+        return
+    if linux.swappiness is not None and not 0 <= linux.swappiness <= 100:
+        raise Refused("swappiness must be between 0 and 100", True)  # ours
+    for name, value in (("maxSwap", linux.max_swap), ("sharedMemorySize", linux.shared_memory_size)):
+        if value is not None and value < 0:
+            raise Refused(f"{name} must not be negative", True)  # ours
+    for tmpfs in linux.tmpfs or ():
+        if tmpfs.size < 1:
+            raise Refused("size of tmpfs must be at least 1 MiB", True)  # ours
+        for option in tmpfs.mount_options or ():
+            if _MOUNT_OPTION.fullmatch(option) is None:
+                raise Refused(f"mountOptions of tmpfs are not valid: {option}", True)  # ours
+
+
+def check_host_process(container: ContainerProperties) -> None:
+    """Refuse what would make a host process run with other data, or on another system, than the definition says."""
+    volumes = {volume.name: volume for volume in container.volumes or ()}
+    for mount in container.mount_points or ():
+        volume, inside = volumes[mount.source_volume], mount.container_path or ""
+        if volume.efs_volume_configuration is not None or volume.s3files_volume_configuration is not None:
+            kind = "efsVolumeConfiguration" if volume.efs_volume_configuration else "s3filesVolumeConfiguration"
+            raise _not_here(f"{kind} of volume {volume.name} (mount it on the host and use host.sourcePath)")
+        outside = (volume.host.source_path if volume.host else None) or ""
+        if outside and posixpath.normpath(outside) != posixpath.normpath(inside):
+            raise _not_here(f"mountPoints {inside}, whose volume is the host's {outside} (the two must be the same)")
+    for device in (container.linux_parameters.devices if container.linux_parameters else None) or ():
+        if device.container_path and device.container_path != device.host_path:
+            raise _not_here(f"devices {device.container_path}, which is the host's {device.host_path}")
+    family = container.runtime_platform.operating_system_family if container.runtime_platform else None
+    if family and family.startswith(_WINDOWS):
+        raise _not_here(f"operatingSystemFamily {family}")
+
+
+def _not_here(what: str) -> Refused:
+    return Refused(f"Jobs run as host processes, which cannot have {what}")

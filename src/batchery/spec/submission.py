@@ -1,0 +1,161 @@
+"""May this SubmitJob be accepted, and what does it ask for? Pure; raises Refused with AWS's text.
+
+In order: form (`check_form`), the overrides against the definition (`checked_shape`), dependencies (`needs_of`). What
+needs World, queues, definitions, other jobs, is the handler's and the core's.
+Sources: API_SubmitJob, API_ContainerOverrides, API_JobDependency, user guide "Array jobs" and "Troubleshooting".
+"""
+
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from batchery.api.shapes import ContainerOverrides, ContainerProperties, SubmitJobRequest
+from batchery.config import Limits
+from batchery.core.messages import Refused
+from batchery.core.model import N_TO_N, SEQUENTIAL, WHOLE, Need, Shape, task_ref
+from batchery.spec.effective import Effective, Overrides, definition_of, effective
+from batchery.spec.names import JOB_NAME
+from batchery.spec.registration import on_fargate
+from batchery.spec.rules import (
+    check_command,
+    check_environment,
+    check_legacy,
+    check_needed,
+    check_requirements,
+    check_retry,
+    check_timeout,
+    refuse_later,
+)
+from batchery.spec.shape import shape_of
+from batchery.spec.storage import check_host_process
+
+TOO_LONG: Final = "Container Overrides length must be at most {}"
+_encode: Final = msgspec.json.Encoder().encode
+_decoder: Final = msgspec.json.Decoder(Overrides)
+_NOTHING: Final = Overrides()
+
+
+def check_form(ask: SubmitJobRequest, size: int, limits: Limits) -> None:
+    """What can be said of the request alone, but for its tags. ``size``: bytes of the body."""
+    if size > limits.submit_bytes:
+        most, got = limits.submit_bytes // 1024, -(-size // 1024)
+        raise Refused(f"Job size must be less than {most} KiB, got {got} KiB", True)
+    if JOB_NAME.fullmatch(ask.job_name) is None:
+        raise Refused("Job name should match valid pattern", True)
+    if ask.depends_on is not None and len(ask.depends_on) > limits.dependencies:
+        raise Refused(f"Job cannot have more than {limits.dependencies} dependencies", True)
+    array_size(ask, limits)
+    check_retry(ask.retry_strategy, limits)
+    check_timeout(ask.timeout, limits)
+    refuse_later(
+        (
+            ("nodeOverrides", ask.node_overrides),
+            ("eksPropertiesOverride", ask.eks_properties_override),
+            ("ecsPropertiesOverride", ask.ecs_properties_override),
+            ("consumableResourcePropertiesOverride", ask.consumable_resource_properties_override),
+        )
+    )
+
+
+def array_size(ask: SubmitJobRequest, limits: Limits) -> int:
+    """0 for a plain job; ``arrayProperties: {}``, which clients send, is one."""
+    size = ask.array_properties.size if ask.array_properties else None
+    if size is None:
+        return 0
+    if not 2 <= size <= limits.array_size:
+        raise Refused(f"Array size must be between 2 and {limits.array_size}", True)  # ours
+    return size
+
+
+def overrides_text(ask: SubmitJobRequest) -> str:
+    """The members that change the spec, as JSON: jobs alike have the same text, whatever their names."""
+    overrides = Overrides(
+        parameters=ask.parameters,
+        container_overrides=ask.container_overrides,
+        retry_strategy=ask.retry_strategy,
+        propagate_tags=ask.propagate_tags,
+        timeout=ask.timeout,
+    )
+    return "{}" if overrides == _NOTHING else _encode(overrides).decode()
+
+
+@lru_cache(maxsize=1024)
+def checked_shape(
+    definition_doc: str, definition_name: str, overrides: str, override_limit: int, host_process: bool
+) -> Shape:
+    """The Shape of a job of this definition under these overrides (`overrides_text`), found to be acceptable.
+
+    ``override_limit``: bytes; AWS finds longer ones only after the submit, so they become the Shape's ``fault``.
+    ``host_process``: whether the engine runs host processes, which cannot do all that containers can.
+    """
+    definition = definition_of(definition_doc)
+    given = definition.container_properties or ContainerProperties()
+    fargate = on_fargate(definition.platform_capabilities)
+    sent = _decoder.decode(overrides).container_overrides
+    if sent is not None:
+        _check_overrides(sent, given, fargate)
+    merged = effective(definition_doc, overrides)
+    check_needed(merged.container, fargate)
+    if host_process:
+        check_host_process(merged.container)
+    shape = shape_of(merged, definition_name)
+    if merged.override_bytes > override_limit:
+        return msgspec.structs.replace(shape, fault=TOO_LONG.format(override_limit))
+    return shape
+
+
+def _check_overrides(sent: ContainerOverrides, given: ContainerProperties, fargate: bool) -> None:
+    """API_ContainerOverrides."""
+    check_legacy(sent.vcpus, sent.memory, fargate)
+    stated = {requirement.type for requirement in given.resource_requirements or ()}
+    if ("VCPU" in stated and sent.vcpus is not None) or ("MEMORY" in stated and sent.memory is not None):
+        raise Refused(
+            "This value was submitted in a deprecated key and may conflict with the value provided by the job "
+            "definition's resource requirements."
+        )
+    said = {requirement.type for requirement in sent.resource_requirements or ()}
+    if ("VCPU" in said and sent.vcpus is not None) or ("MEMORY" in said and sent.memory is not None):
+        raise Refused("A resource is given both in a deprecated key and in resourceRequirements.", True)  # ours
+    if any(argument == "" for argument in sent.command or ()):
+        raise Refused("command of containerOverrides must not contain an empty string", True)  # ours
+    check_command(sent.command)
+    check_environment(sent.environment)
+    check_requirements(sent.resource_requirements, fargate)
+
+
+def needs_of(ask: SubmitJobRequest, size: int) -> tuple[Need, ...]:
+    """dependsOn as the core has it; whether the jobs exist, and N_TO_N sizes match, is for the core to say."""
+    if not ask.depends_on:
+        return ()
+    needs = []
+    for entry in ask.depends_on:
+        if not entry.job_id:
+            if entry.type != "SEQUENTIAL":
+                raise Refused("A dependency must have a jobId, unless its type is SEQUENTIAL", True)  # ours
+            if not size:
+                raise Refused("Only array jobs can have a SEQUENTIAL dependency without a jobId", True)  # ours
+            needs.append(Need("", -1, SEQUENTIAL))
+            continue
+        job, index = task_ref(entry.job_id)
+        if index == -1:
+            raise Refused(f"Dependent job {entry.job_id} does not exist")  # ours
+        if entry.type == "N_TO_N" and (not size or index is not None):
+            raise Refused("An N_TO_N dependency is one of an array job on an array job", True)  # ours
+        needs.append(Need(job, -1 if index is None else index, N_TO_N if entry.type == "N_TO_N" else WHOLE))
+    return tuple(dict.fromkeys(needs))
+
+
+def runs_on(platforms: list[str] | None, kinds: set[str]) -> str:
+    """ "" if a definition's platformCapabilities have a place among these kinds of compute environments, else the one
+    that has none. ``kinds``: computeResources.type, or UNMANAGED."""
+    wanted = platforms or ["EC2"]
+    offered = {"FARGATE" if kind.startswith("FARGATE") else "EC2" for kind in kinds}
+    return "" if not offered or offered & set(wanted) else wanted[0]
+
+
+def combined_tags_fault(merged: Effective, own: dict[str, str], of_definition: dict[str, str], limit: int) -> str:
+    """API_SubmitJob, propagateTags: more than 50 tags of job and definition together and the job FAILS, later."""
+    if merged.propagate_tags and len({**of_definition, **own}) > limit:
+        return f"Tags of the job and its job definition must be at most {limit} together"  # ours
+    return ""

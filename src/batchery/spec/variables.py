@@ -1,0 +1,46 @@
+"""The environment of a job: what it was given, and what the service adds.
+
+Source: AWS Batch user guide, "AWS Batch job environment variables". Names starting with AWS_BATCH are the service's.
+Not set, because nothing answers there: ECS_CONTAINER_METADATA_URI, ECS_CONTAINER_METADATA_URI_V4, ECS_AGENT_URI and
+AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from batchery.api.shapes import KeyValuePair
+from batchery.core.model import AttemptKey, Environment, Realm
+
+
+def batch_variables(*, key: AttemptKey, used: int, size: int, queue_name: str, environment_name: str) -> dict[str, str]:
+    """AWS_BATCH_*. ``used``: attempts before this one; ``size``: of the array, 0 for a plain job."""
+    variables = {
+        "AWS_BATCH_CE_NAME": environment_name,
+        "AWS_BATCH_JQ_NAME": queue_name,
+        "AWS_BATCH_JOB_ID": f"{key.job}:{key.index}" if size else key.job,
+        "AWS_BATCH_JOB_ATTEMPT": str(used + 1),
+    }
+    if size:
+        variables["AWS_BATCH_JOB_ARRAY_INDEX"] = str(key.index)
+        variables["AWS_BATCH_JOB_ARRAY_SIZE"] = str(size)
+    return variables
+
+
+def ecs_variables(environment: Environment, realm: Realm) -> dict[str, str]:
+    """What ECS sets that is true here too: the kind of place, and on Fargate the region."""
+    if not environment.kind.startswith("FARGATE"):
+        return {"AWS_EXECUTION_ENV": "AWS_ECS_EC2"}
+    return {
+        "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
+        "AWS_REGION": realm.region,
+        "AWS_DEFAULT_REGION": realm.region,
+    }
+
+
+def complete(
+    ecs: Mapping[str, str],
+    configured: Mapping[str, str],
+    own: Iterable[KeyValuePair],
+    batch: Mapping[str, str],
+) -> dict[str, str]:
+    """All of it; what comes later wins: ECS's, the operator's, the job's own, AWS_BATCH_*."""
+    return {**ecs, **configured, **{pair.name: pair.value or "" for pair in own if pair.name}, **batch}
