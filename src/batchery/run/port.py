@@ -3,13 +3,13 @@
 `submit` changes, `ask` and `look` read. Nothing else touches World.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from batchery.config import Config
 from batchery.core.messages import Command
 from batchery.core.model import World
-from batchery.store.store import Activity, Reads
+from batchery.store.store import Activity, Aside, Reads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,6 +52,13 @@ class Service(Protocol):
 
     async def submit(self, command: Command, note: Note | None = None) -> Any:
         """Decide, commit, answer. Raises Refused, NeedFacts, Unavailable or Busy."""
+        ...
+
+    async def aside(self, rows: Sequence[Aside]) -> None:
+        """Write rows that World knows nothing of (log groups); returns when they are committed.
+
+        Raises Unavailable or Busy.
+        """
         ...
 
     def record(self, activity: Activity) -> None:
