@@ -3,7 +3,7 @@
 `submit` changes, `ask` and `look` read. Nothing else touches World.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from batchery.config import Config
@@ -54,11 +54,8 @@ class Service(Protocol):
         """Decide, commit, answer. Raises Refused, NeedFacts, Unavailable or Busy."""
         ...
 
-    async def aside(self, rows: Sequence[Aside]) -> None:
-        """Write rows that World knows nothing of (log groups); returns when they are committed.
-
-        Raises Unavailable or Busy.
-        """
+    async def write_aside(self, aside: Aside) -> None:
+        """Write a row that World knows nothing of (log groups); returns when it is committed. Raises Unavailable."""
         ...
 
     def record(self, activity: Activity) -> None:
