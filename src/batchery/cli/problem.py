@@ -26,7 +26,7 @@ class Problem(click.ClickException):
 
     def __init__(self, message: str, exit_code: int = FAILED) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        vars(self)["exit_code"] = exit_code  # click declares it on the class, and reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         print(f"batchery: {self.message}", file=file or sys.stderr)

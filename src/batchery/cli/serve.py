@@ -6,7 +6,8 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,16 @@ def command(path: str, stop_jobs: bool, fd: int | None, while_open: int | None, 
         click.echo("Batchery has ended. No job was running.")
 
 
-def _run(main: Callable[[], Any]) -> int:
+def _run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run the event loop (uvloop where it is there); what prevents the start becomes a Problem."""
     from batchery.app import StartError
 
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):  # a platform without uvloop
+        from uvloop import new_event_loop as factory
     try:
-        from uvloop import new_event_loop
-    except ImportError:  # a platform without it
-        from asyncio import new_event_loop
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return int(runner.run(main()))
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(main())
     except StartError as error:
         raise Problem(str(error)) from None
 
@@ -87,7 +87,7 @@ async def _serve(config: Config, stop_jobs: bool, fd: int | None, while_open: in
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
     if while_open is not None:
-        loop.add_reader(while_open, lambda: (stop.set(), loop.remove_reader(while_open)))
+        loop.add_reader(while_open, _closed, loop, while_open, stop)
     sock = None if fd is None else socket.socket(fileno=fd)
 
     def ready(url: str) -> None:
@@ -98,6 +98,12 @@ async def _serve(config: Config, stop_jobs: bool, fd: int | None, while_open: in
         return await serve(config, ready=ready, stop=stop, stop_jobs=stop_jobs, sock=sock)
     finally:
         take_note_away(config)
+
+
+def _closed(loop: asyncio.AbstractEventLoop, pipe: int, stop: asyncio.Event) -> None:
+    """Whoever held the other end is gone."""
+    loop.remove_reader(pipe)
+    stop.set()
 
 
 def greet(config: Config, url: str) -> None:
