@@ -1,0 +1,184 @@
+"""The composition root: the only place where store, engine, clock and HTTP are chosen and put together."""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from msgspec.structs import replace
+
+from batchery.api import definitions, environments, jobs, listing, logs, own, queues, tags, trail
+from batchery.api.http import make_app, uvicorn_config
+from batchery.api.keys import Keys, check_can_serve
+from batchery.api.readymade import ensure_realm_command
+from batchery.config import Config
+from batchery.core.messages import EnsureRealm, Stop
+from batchery.core.model import Realm
+from batchery.core.query import running_count
+from batchery.engines.engine import Engine, EngineError
+from batchery.engines.local import LocalEngine
+from batchery.run.activity import ActivityFile
+from batchery.run.loop import Loop
+from batchery.run.retention import Retention
+from batchery.store.reads import SqliteReads
+from batchery.store.sqlite import SqliteStore
+from batchery.store.store import StoreError
+
+#: Importing these registers their handlers.
+HANDLERS = (definitions, environments, jobs, listing, logs, own, queues, tags, trail)
+
+SWITCH_INTERVAL_S = 0.0005  #: of the interpreter: a commit thread hands the GIL back sooner
+STOP_WORDS = "The Batchery server was stopped with its jobs."
+
+
+class StartError(Exception):
+    """The service cannot start; one sentence that says what to do."""
+
+
+def choose_engine(config: Config) -> Engine:
+    """The engine that a configuration names."""
+    if config.engine in ("process", "auto"):
+        return LocalEngine(Path(config.data), config.process, logs_dir=Path(config.logs))
+    raise StartError(f'There is no engine "{config.engine}" in this version: use --engine process.')
+
+
+def listen(config: Config) -> socket.socket:
+    """A listening socket, or a StartError that says who else may have the port."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((config.host, config.port))
+        sock.listen(2048)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"Port {config.port} is in use: stop what listens there, or choose another with --port."
+            ) from None
+        raise StartError(f"Cannot listen on {config.host}:{config.port}: {error.strerror or error}.") from None
+    return sock
+
+
+def host_vcpus() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without signal handlers of its own: our caller decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def running(config: Config, engine: Engine | None = None) -> AsyncIterator[Loop]:
+    """The service without HTTP: store, engine and loop. Raises StartError."""
+    data = Path(config.data)
+    config = replace(config, logs=config.logs or str(data / "logs"))
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        os.chmod(data, 0o700)
+    except OSError as error:
+        raise StartError(f"Cannot use {data} for data: {error.strerror}. Give another directory with --data.") from None
+    store = SqliteStore(data / "batchery.db", feed_rows=config.limits.feed_rows)
+    reads = SqliteReads(data / "batchery.db")
+    vcpus = host_vcpus()
+
+    def open_realm(realm: Realm, now: int, uuid: str) -> EnsureRealm:
+        return ensure_realm_command(realm, vcpus, now, uuid)
+
+    loop = Loop(config, store, reads, engine or choose_engine(config), open_realm)
+    try:
+        await loop.start()
+    except (StoreError, EngineError) as error:
+        raise StartError(str(error)) from None
+    try:
+        yield loop
+    finally:
+        await loop.stop()
+        reads.close()
+
+
+async def serve(
+    config: Config,
+    *,
+    ready: Callable[[str], None] | None = None,
+    stop: asyncio.Event | None = None,
+    stop_jobs: bool = False,
+    sock: socket.socket | None = None,
+) -> int:
+    """Serve until ``stop`` is set; returns how many jobs go on. ``ready`` is called with the address."""
+    stop = stop or asyncio.Event()
+    data = Path(config.data)
+    keys = Keys(data / "keys.json")
+    if refusal := check_can_serve(config, keys):
+        raise StartError(refusal)
+    sock = sock or listen(config)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        async with running(config) as loop:
+            server = QuietServer(uvicorn_config(make_app(loop, keys, config), config, sock))
+            http = asyncio.create_task(server.serve(sockets=[sock]))
+            housekeeping = Housekeeping(loop)
+            await _until_started(server, http)
+            if ready is not None:
+                host, port = sock.getsockname()[:2]
+                ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            ending = asyncio.create_task(stop.wait())
+            await asyncio.wait({ending, loop.failed, http}, return_when=asyncio.FIRST_COMPLETED)
+            ending.cancel()
+            if stop_jobs and not loop.failed.done():
+                await end_jobs(loop)
+            left = loop.look(running_count)
+            server.should_exit = True
+            await http
+            await housekeeping.stop()
+            if loop.failed.done():
+                loop.failed.result()
+            return left
+    finally:
+        sock.close()
+
+
+async def _until_started(server: uvicorn.Server, http: "asyncio.Task[None]") -> None:
+    while not server.started:
+        if http.done():
+            http.result()
+            raise StartError("The HTTP server ended while it started.")
+        await asyncio.sleep(0.005)
+
+
+async def end_jobs(loop: Loop) -> None:
+    """Terminate every open job, and wait until nothing runs (the grace and a little more)."""
+    await loop.submit(Stop(STOP_WORDS))
+    deadline = loop.now() + (loop.config.kill_grace + 5) * 1000
+    while loop.look(running_count) and loop.now() < deadline:
+        await asyncio.sleep(0.02)
+
+
+class Housekeeping:
+    """What goes on beside the loop: retention, and the activity file."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._tasks = [asyncio.create_task(Retention(loop, loop.store).run())]
+        self._file = ActivityFile(Path(loop.config.activity_log)) if loop.config.activity_log else None
+        if self._file is not None:
+            loop.published.append(lambda changes, records: self._file.write(records) if self._file else None)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._file is not None:
+            await self._file.close()

@@ -1,0 +1,151 @@
+"""Effects to engine: in order, in batches, with the spec of each attempt composed on the way.
+
+Launches need the request as sent; those just submitted are remembered, the rest is read from the store. An order that
+cannot be composed or an engine that does not answer loses nothing: the attempt ends as "Task failed to start", or the
+effects are derived anew from the engine's next survey.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchery.core.messages import (
+    Ack,
+    Change,
+    ContainerEnd,
+    Effect,
+    Exited,
+    Kill,
+    Launch,
+    Submitted,
+    Withdraw,
+)
+from batchery.core.model import START_FAILED, AttemptKey, Job
+from batchery.engines.engine import Engine, EngineError, Order
+from batchery.spec.order import order
+
+if TYPE_CHECKING:
+    from batchery.run.loop import Loop
+
+log = logging.getLogger("batchery.dispatch")
+
+SPECS_KEPT = 20_000  #: requests of jobs just submitted, so that their launch reads nothing
+LAUNCH_MAX = 256  #: orders in one call
+RESYNC_S = 1.0
+
+
+class Dispatcher:
+    """One task that empties a queue of effects into the engine."""
+
+    def __init__(self, loop: "Loop", engine: Engine) -> None:
+        self._loop, self._engine = loop, engine
+        self._effects: list[Effect] = []
+        self._wake = asyncio.Event()
+        self._specs: OrderedDict[int, str] = OrderedDict()
+        self._logs = Path(loop.config.logs)
+
+    def learn(self, changes: list[Change]) -> None:
+        """Remember the specs of jobs just submitted."""
+        for change in changes:
+            if isinstance(change, Submitted):
+                self._specs[change.job.seq] = change.spec
+        while len(self._specs) > SPECS_KEPT:
+            self._specs.popitem(last=False)
+
+    def send(self, effects: list[Effect]) -> None:
+        """Queue effects whose changes are committed."""
+        if effects:
+            self._effects += effects
+            self._wake.set()
+
+    def clear(self) -> None:
+        """Leadership is lost: what is queued will be derived anew."""
+        self._effects.clear()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            effects, self._effects = self._effects, []
+            for kind, group in groupby(effects, type):
+                keys = [effect.key for effect in group]  # type: ignore[attr-defined]
+                try:
+                    await self._do(kind, keys)
+                except (EngineError, OSError) as error:
+                    log.warning("the engine did not take %d %s: %s", len(keys), kind.__name__, error)
+                    await self._again()
+                    break
+
+    async def _again(self) -> None:
+        """The engine's survey tells what is owed; everything queued is in it."""
+        self._effects.clear()
+        while True:
+            await asyncio.sleep(RESYNC_S)
+            try:
+                await self._loop.resync()
+                return
+            except (EngineError, OSError) as error:
+                log.warning("the engine does not answer yet: %s", error)
+
+    async def _do(self, kind: type[Effect], keys: list[AttemptKey]) -> None:
+        if kind is Launch:
+            for start in range(0, len(keys), LAUNCH_MAX):
+                orders = await self._orders(keys[start : start + LAUNCH_MAX])
+                if orders:
+                    await self._engine.launch(orders)
+        elif kind is Kill:
+            await self._engine.kill(keys, self._loop.config.kill_grace * 1000)
+        elif kind is Withdraw:
+            await self._engine.withdraw(keys)
+        else:
+            assert kind is Ack
+            await self._engine.ack(keys)
+
+    async def _orders(self, keys: list[AttemptKey]) -> list[Order]:
+        """Compose; attempts that are over meanwhile are left out."""
+        world = self._loop.world
+        missing = {
+            world.jobs[key.job].seq for key in keys if key in world.live and world.jobs[key.job].seq not in self._specs
+        }
+        specs: dict[int, str] = await self._loop.reads.specs(sorted(missing)) if missing else {}
+        orders = []
+        for key in keys:
+            if key not in world.live:
+                continue
+            job = world.jobs[key.job]
+            spec = self._specs.get(job.seq) or specs[job.seq]
+            try:
+                orders.append(self._order(key, job, spec))
+            except Exception as error:  # a fault of ours must not stop the queue, nor be silent
+                log.exception("%s cannot be composed", key)
+                self._fail(key, f"CannotStartContainerError: {error}")
+        return orders
+
+    def _order(self, key: AttemptKey, job: Job, spec: str) -> Order:
+        world = self._loop.world
+        attempt = world.live[key]
+        definition = world.definitions[job.definition]
+        return order(
+            key=key,
+            used=attempt.used,
+            size=job.size,
+            job_name=job.name,
+            queue_name=world.queues[job.queue].name,
+            realm=job.realm,
+            environment=world.environments[attempt.environment],
+            definition_name=definition.name,
+            definition_doc=definition.doc,
+            submit_doc=spec,
+            resources=attempt.resources,
+            timeout=job.shape.timeout,
+            config=self._loop.config,
+            logs_dir=self._logs,
+        )
+
+    def _fail(self, key: AttemptKey, words: str) -> None:
+        end = ContainerEnd("default", None, words)
+        self._loop.report([Exited(key, self._loop.now(), START_FAILED, containers=(end,))])

@@ -1,0 +1,339 @@
+"""The loop: gather a batch of commands, one `turn`, one commit; then answer, launch, publish.
+
+Theory of operation
+-------------------
+World lives on the event loop's thread and is touched by `turn` alone. While a commit is in flight in the writer's
+thread the next batch gathers, so the commit's fsync is shared by whatever came meanwhile (group commit).
+
+Nothing leaves before the commit: not the answer, not the launch, not the answer to a read that may have seen what is
+being committed. Since World only moves inside `turn`, and a commit follows each turn at once, "what is not committed
+yet" is exactly the commit in flight: a read waits for that one and no other.
+
+A failed commit is a step-down, not a rollback: the batch is answered Unavailable, World is dropped, and one is loaded
+from the store again. Until a probe row can be committed, changes are refused and reads come from the World loaded.
+Start, disk-full and recovery are one code path, `_lead`, and there is no undo code to be wrong. What the engine was
+owed is derived after each load from its survey.
+"""
+
+import asyncio
+import gc
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from batchery.config import Config
+from batchery.core.messages import Answer, Capacities, Change, Command, Effect, EnsureRealm
+from batchery.core.model import Policy, Realm, World
+from batchery.core.owed import owed
+from batchery.core.step import forget, next_alarm, turn
+from batchery.engines.engine import Engine
+from batchery.run.clock import Clock, Ids
+from batchery.run.dispatch import Dispatcher
+from batchery.run.port import Busy, Note, Unavailable
+from batchery.store.store import Activity, Aside, CommitFailed, Reads, Store, StoreError, encode
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger("batchery.loop")
+
+TURN_MS = 4  #: what a turn may spend on due work
+BATCH_MAX = 2_000  #: commands in one turn
+RECORDS_WAIT_MS = 200  #: records of reads and refusals wait this long for a commit to ride in
+RECORDS_MAX = 50_000  #: beyond it the oldest records of reads are dropped, and that is logged
+RETRY_S = 1.0  #: between two tries to lead again
+
+
+class Pending:
+    """A command on its way, and who waits for its answer."""
+
+    __slots__ = ("answer", "command", "future", "note")
+
+    def __init__(self, command: Command, future: "asyncio.Future[Any] | None", note: Note | None) -> None:
+        self.command, self.future, self.note = command, future, note
+        self.answer = Answer()
+
+
+class Loop:
+    """Implements `run.port.Service`. One per process; leads while it holds the store's lock."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        reads: Reads,
+        engine: Engine,
+        open_realm: Callable[[Realm, int, str], EnsureRealm],
+    ) -> None:
+        """``open_realm(realm, now, uuid)`` makes the command that gives a realm what is ready-made."""
+        self.config, self.store, self.reads, self.engine = config, store, reads, engine
+        self._open_realm = open_realm
+        self.world = World()
+        self.dispatcher = Dispatcher(self, engine)
+        self.published: list[Callable[[list[Change], list[Activity]], None]] = []
+        self._clock = Clock()
+        self._ids = Ids()
+        self._inbox: list[Pending] = []
+        self._records: list[Activity] = []
+        self._asides: list[tuple[Aside, asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+        self._committing: asyncio.Future[bool] | None = None
+        self._writer = ThreadPoolExecutor(1, "commit")
+        self._writable = False
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # ------------------------------------------------------------------------------------------- the port: reads
+
+    def now(self) -> int:
+        return self._clock()
+
+    def new_id(self) -> str:
+        return self._ids(self._clock())
+
+    def look(self, question: Callable[Concatenate[World, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return question(self.world, *args, **kwargs)
+
+    async def ask(self, question: Callable[Concatenate[World, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        answer = question(self.world, *args, **kwargs)
+        await self.barrier()
+        return answer
+
+    async def barrier(self) -> None:
+        committing = self._committing
+        if committing is not None and not await asyncio.shield(committing):
+            raise Unavailable("what the answer saw could not be committed")
+
+    # ----------------------------------------------------------------------------------------- the port: changes
+
+    async def submit(self, command: Command, note: Note | None = None) -> Any:
+        if not self._writable or self._stopping:
+            raise Unavailable("the store cannot be written")
+        if len(self._inbox) >= self.config.limits.inbox:
+            raise Busy()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._inbox.append(Pending(command, future, note))
+        self._wake.set()
+        return await future
+
+    def record(self, activity: Activity) -> None:
+        self._records.append(activity)
+        if len(self._records) > RECORDS_MAX:
+            del self._records[: RECORDS_MAX // 10]
+            log.warning("activity records of reads were dropped: the store does not keep up")
+        if len(self._records) == 1:
+            asyncio.get_running_loop().call_later(RECORDS_WAIT_MS / 1000, self._wake.set)
+
+    async def write_aside(self, aside: Aside) -> None:
+        """A row that World does not hold (log groups, retention): written with the next commit."""
+        if not self._writable or self._stopping:
+            raise Unavailable("the store cannot be written")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asides.append((aside, future))
+        self._wake.set()
+        await future
+
+    async def ensure_realm(self, realm: Realm) -> None:
+        """The ready-made queue and environment of a realm, made when it is first used."""
+        if realm in self.world.realms or not self._writable:
+            return
+        await self.submit(self._open_realm(realm, self.now(), self.new_id()))
+
+    def report(self, commands: list[Command]) -> None:
+        """What an engine reports: never refused. While the store cannot be written it is dropped, unacknowledged:
+        the survey after the next load brings it again."""
+        if self._writable:
+            self._inbox += [Pending(command, None, None) for command in commands]
+            self._wake.set()
+
+    @property
+    def serving(self) -> bool:
+        return self._writable
+
+    # ------------------------------------------------------------------------------------------------ leading
+
+    async def start(self) -> None:
+        """Open the store and the engine, load, and begin to turn. Raises StoreError or EngineError."""
+        await self._in_writer(self.store.open)
+        await self.engine.start()
+        await self._lead()
+        self._tasks = [
+            asyncio.create_task(self._guard(self._run())),
+            asyncio.create_task(self._guard(self._listen())),
+            asyncio.create_task(self._guard(self.dispatcher.run())),
+        ]
+
+    async def stop(self) -> None:
+        """Commit what is in the inbox, then let go of engine and store. Jobs go on."""
+        self._stopping = True
+        self._wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=10)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.engine.close()
+        await self._in_writer(self.store.close)
+        self._writer.shutdown()
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        """A fault in the loop, the listener or the dispatcher ends the process: World can no longer be trusted."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            log.exception("the service cannot go on; the store can be trusted, start it again")
+            if not self.failed.done():
+                self.failed.set_exception(error)
+
+    async def _in_writer(self, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, lambda: work(*args))
+
+    async def _lead(self) -> None:
+        """Load a World and bring the engine and it to agree."""
+        world = await self._in_writer(self.store.load)
+        world.policy = Policy(strict_head=self.config.strict_head, kill_grace=self.config.kill_grace * 1000)
+        self._clock = Clock(await self._in_writer(self.store.newest))
+        self.world = world
+        gc.collect()
+        gc.freeze()
+        self._writable = True
+        await self.resync()
+
+    async def resync(self) -> None:
+        """Ask the engine what it has; send it what it is owed; take in the ends that it kept."""
+        survey = await self.engine.survey()
+        states = {key: found.state for key, found in survey.items()}
+        effects, reports = owed(self.world, states, self.now(), socket.gethostname())
+        ends: list[Command] = [found.end for found in survey.values() if found.end is not None]
+        self.report([Capacities(self.engine.capacity()), *ends, *reports])
+        self.dispatcher.send(effects)
+
+    async def _step_down(self, error: Exception) -> None:
+        """The commit failed: World holds what is not stored. Drop it; load again, lead again when a probe commits."""
+        log.error("a commit failed, nothing of it is stored: %s", error)
+        self._writable = False
+        self.dispatcher.clear()
+        self._refuse(self._inbox)
+        self._inbox = []
+        for _, future in self._asides:
+            future.set_exception(Unavailable(str(error)))
+        self._asides = []
+        loaded = False
+        while not self._stopping:
+            try:
+                if not loaded:
+                    self.world = await self._in_writer(self.store.load)
+                    loaded = True
+                await self._in_writer(self.store.probe)
+                await self._lead()
+                log.warning("the store can be written again")
+                return
+            except (CommitFailed, StoreError, OSError) as again:
+                log.debug("not yet: %s", again)
+                await asyncio.sleep(RETRY_S)
+
+    @staticmethod
+    def _refuse(batch: list[Pending]) -> None:
+        for pending in batch:
+            if pending.future is not None and not pending.future.done():
+                pending.future.set_exception(Unavailable("the change could not be committed"))
+
+    # ------------------------------------------------------------------------------------------------- turning
+
+    async def _listen(self) -> None:
+        async for reports in self.engine.reports():
+            self.report(list(reports))
+
+    async def _run(self) -> None:
+        while True:
+            await self._gather()
+            last = self._stopping and not self._inbox
+            await self._turn()
+            if last:
+                return  # what is still due is derived anew by the next load
+
+    async def _gather(self) -> None:
+        """Wait until there is something to do: a command, an alarm, records old enough."""
+        if self._inbox or self._asides or self._stopping:
+            return
+        now = self.now()
+        alarm = next_alarm(self.world, now)
+        if alarm is not None and alarm <= now:
+            await asyncio.sleep(0)
+            return
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), None if alarm is None else (alarm - now + 1) / 1000)
+        except TimeoutError:
+            pass
+
+    async def _turn(self) -> None:
+        batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
+        asides, self._asides = self._asides, []
+        now = self.now()
+        end = time.perf_counter() + TURN_MS / 1000
+        changes, answers, effects = turn(
+            self.world, [pending.command for pending in batch], now, lambda: time.perf_counter() > end
+        )
+        records = self._take_records(batch, answers)
+        if changes or records or asides:
+            try:
+                await self._commit(changes, records, [aside for aside, _ in asides])
+            except CommitFailed as error:
+                self._refuse(batch)
+                for _, future in asides:
+                    future.set_exception(Unavailable(str(error)))
+                await self._step_down(error)
+                return
+        forget(self.world)
+        self._answer(batch, asides)
+        self._after(changes, records, effects)
+
+    def _take_records(self, batch: list[Pending], answers: list[Answer]) -> list[Activity]:
+        records, self._records = self._records, []
+        for pending, answer in zip(batch, answers, strict=True):
+            pending.answer = answer
+            if pending.note is not None and answer.error is None:
+                records.append(pending.note(answer.value))
+        return records
+
+    async def _commit(self, changes: list[Change], records: list[Activity], asides: list[Aside]) -> None:
+        """Write what is dirty, in the writer's thread; reads wait for the future meanwhile."""
+        dirty, self.world.dirty = self.world.dirty, type(self.world.dirty)()
+        rows = encode(dirty, changes)
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._committing = done
+        try:
+            await self._in_writer(self.store.commit, rows, records, asides)
+            done.set_result(True)
+        except BaseException:
+            done.set_result(False)
+            raise
+        finally:
+            self._committing = None
+
+    @staticmethod
+    def _answer(batch: list[Pending], asides: list[tuple[Aside, "asyncio.Future[None]"]]) -> None:
+        for pending in batch:
+            future = pending.future
+            if future is None or future.done():
+                continue
+            if pending.answer.error is not None:
+                future.set_exception(pending.answer.error)
+            else:
+                future.set_result(pending.answer.value)
+        for _, waiting in asides:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _after(self, changes: list[Change], records: list[Activity], effects: list[Effect]) -> None:
+        self.dispatcher.learn(changes)
+        self.dispatcher.send(effects)
+        for publish in self.published:
+            publish(changes, records)
