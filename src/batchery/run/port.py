@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from batchery.config import Config
 from batchery.core.messages import Command
-from batchery.core.model import World
+from batchery.core.model import Realm, World
 from batchery.store.store import Activity, Aside, Reads
 
 P = ParamSpec("P")
@@ -56,6 +56,15 @@ class Service(Protocol):
 
     async def write_aside(self, aside: Aside) -> None:
         """Write a row that World knows nothing of (log groups); returns when it is committed. Raises Unavailable."""
+        ...
+
+    async def ensure_realm(self, realm: Realm) -> None:
+        """Give a realm what is ready-made when it is first used. Idempotent, cheap afterwards."""
+        ...
+
+    @property
+    def serving(self) -> bool:
+        """Whether changes can be committed."""
         ...
 
     def record(self, activity: Activity) -> None:
