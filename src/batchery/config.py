@@ -80,6 +80,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     region: str = "us-east-1"  # of `batchery env`; a request's region is its signature's
     strict_head: bool = False  # AWS's blocking: a job that can never fit blocks its queue
     kill_grace: int = 30  # s between SIGTERM and SIGKILL
+    submitted_for: int = 0  # ms that every job stays SUBMITTED at least: AWS takes seconds, some clients count on it
     activity_log: str = ""  # also write activity records as JSON lines to this file
     require_keys: bool | None = None  # None: not on loopback, always elsewhere
     process: Process = Process()

@@ -293,8 +293,7 @@ class Policy(Struct, frozen=True):
     """Settings the core decides by."""
 
     strict_head: bool = False
-    kill_grace: int = 30_000  #: ms between SIGTERM and SIGKILL
-    max_dependencies: int = 20
+    submitted_for: int = 0  #: ms that a job stays SUBMITTED at least
 
 
 class Due(NamedTuple):
@@ -355,6 +354,7 @@ class World(Struct):
     offered: int = 0  #: attempts that are OFFERED
     pace: dict[Resources, int] = {}  #: ms a task of this size took lately; a hint, not compared
     schedule_wanted: bool = True
+    evaluate_at: int = 0  #: when the alarm for the oldest job not yet evaluated rings, 0 for none
     leaving: list[Job] = []  #: ended; forgotten once their end is committed
     dirty: Dirty = field(default_factory=Dirty)
 

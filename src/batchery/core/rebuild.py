@@ -37,6 +37,7 @@ def rebuild(world: World) -> None:
     for environment in world.environments.values():
         environment_due(world, environment)
     world.schedule_wanted = True
+    world.evaluate_at = 0
 
 
 def _rebuild_job(world: World, job: Job) -> None:

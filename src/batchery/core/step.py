@@ -18,7 +18,7 @@ Effects (launch, kill, withdraw, acknowledge) come out in the order of their cha
 """
 
 from collections.abc import Callable, Iterable
-from heapq import heappop
+from heapq import heappop, heappush
 from typing import Any, Final
 
 from batchery.core import index
@@ -64,6 +64,7 @@ from batchery.core.model import (
     TERMINATE,
     UPDATING,
     VOID,
+    AttemptKey,
     Due,
     Environment,
     Job,
@@ -149,8 +150,12 @@ def ring(this: Turn) -> None:
     """Alarms whose time has come."""
     alarms = this.world.alarms
     while alarms and alarms[0][0] <= this.now:
-        _, _, key = heappop(alarms)
-        this.make(overran(this.world, key, this.now))
+        _, what, key = heappop(alarms)
+        if what == EVALUATE:
+            this.world.evaluate_at = 0
+            this.world.due[Due(EVALUATE, "")] = None
+        else:
+            this.make(overran(this.world, key, this.now))
 
 
 def drain(this: Turn, spent: Callable[[], bool] = lambda: False) -> None:
@@ -184,7 +189,13 @@ def forget(world: World) -> None:
 def _evaluate(world: World, ref: str, now: int) -> list[Change]:
     if not world.unevaluated:
         return []
-    job = world.unevaluated.popleft()
+    job = world.unevaluated[0]
+    if job.closed is None and (at := job.created + world.policy.submitted_for) > now:
+        if world.evaluate_at != at:
+            world.evaluate_at = at
+            heappush(world.alarms, (at, EVALUATE, AttemptKey(job.id, 0, 0)))
+        return []
+    world.unevaluated.popleft()
     if world.unevaluated:
         world.due[Due(EVALUATE, "")] = None
     changes: list[Change] = [Evaluated(job.id, job.seq)]

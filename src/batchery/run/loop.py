@@ -197,7 +197,7 @@ class Loop:
     async def _lead(self) -> None:
         """Load a World and bring the engine and it to agree."""
         world = await self._in_writer(self.store.load)
-        world.policy = Policy(strict_head=self.config.strict_head, kill_grace=self.config.kill_grace * 1000)
+        world.policy = Policy(strict_head=self.config.strict_head, submitted_for=self.config.submitted_for)
         self._clock = Clock(await self._in_writer(self.store.newest))
         self.world = world
         gc.collect()
