@@ -5,8 +5,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from batchery.api import record
+from batchery.api.policy import ALLOW, DENY, Policy
+from batchery.core.messages import Command
 from batchery.core.model import Realm
 from batchery.run.port import Service
+from batchery.store.store import Activity
 
 
 class ApiError(Exception):
@@ -30,6 +34,7 @@ class Caller(Struct, frozen=True):
     access_key: str
     arn: str  # arn:aws:iam::ACCOUNT:user/NAME
     name: str
+    policy: Policy | None = None  # None: everything in the account
 
 
 class Call(Struct):
@@ -44,19 +49,57 @@ class Call(Struct):
     source_ip: str = ""
     user_agent: str = ""
     resources: list[str] = []  # ARNs that the handler found the call to be about; policy checks them
+    action: str = ""  # as IAM names it: batch:CancelJob
+    source: str = "batch.amazonaws.com"  # eventSource of the activity record
+    labels: dict[str, Any] = {}  # members sent in the path or the query
+    decoded: bool = False  # the body is valid JSON
+    checked: bool = False  # the policy was asked
+    recorded: bool = False  # an activity record rides in the commit
 
-    async def submit(self, command: Any, respond: Callable[[Any], Any] | None = None) -> Any:
+    async def submit(self, command: Command, respond: Callable[[Any], Any] | None = None) -> Any:
         """Send a command; ``respond`` makes the response shape from the answer. The activity record of a success
-        rides in the same commit. Returns the response (``None`` for an empty one)."""
-        raise NotImplementedError
+        rides in the same commit (with the first command, if a handler sends several). Returns the response (``None``
+        for an empty one). A handler that did not ask `allow` needs the action on every resource."""
+        if not self.checked:
+            self.allow(self.action)
+        made: list[Any] = []
+
+        def note(answer: Any) -> Activity:
+            made[:] = [respond(answer) if respond else None]
+            return record.success(self, made[0])
+
+        answer = await self.service.submit(command, None if self.recorded else note)
+        self.recorded = True
+        if made:
+            return made[0]
+        return respond(answer) if respond else None
 
     def refuse(self, message: str, wrapped: bool = True) -> ApiError:
         """A ClientException to raise; wrapped is AWS's validation-layer style, bare its business-layer style."""
         return client_error(message, self.request_id if wrapped else "")
 
     def allow(self, action: str, *arns: str) -> None:
-        """Check the caller's policy for ``action`` on each ARN. Raises ApiError 403 AccessDeniedException."""
-        raise NotImplementedError
+        """Check the caller's policy for ``action`` on each ARN, or on "*" if none is given.
+
+        Raises ApiError 403 AccessDeniedException.
+        """
+        self.checked = True
+        self.resources += arns
+        if self.caller.policy is None:
+            return
+        for arn in arns or ("*",):
+            verdict = self.caller.policy.decide(action, arn)
+            if verdict != ALLOW:
+                raise self._denial(action, arn, verdict)
+
+    def _denial(self, action: str, arn: str, verdict: str) -> ApiError:
+        why = (
+            "with an explicit deny in an identity-based policy"
+            if verdict == DENY
+            else f"because no identity-based policy allows the {action} action"
+        )
+        message = f"User: {self.caller.arn} is not authorized to perform: {action} on resource: {arn} {why}"
+        return ApiError(403, "AccessDeniedException", message, member="Message")
 
 
 Handler = Callable[[Call, Any], Awaitable[Any]]
