@@ -18,6 +18,7 @@ from batchery.api import record, wire
 from batchery.api.call import ApiError, Call, Caller, client_error
 from batchery.api.ids import make_id
 from batchery.api.keys import Keys, keys_required
+from batchery.api.serving import uvicorn_config
 from batchery.api.signing import Incoming, text
 from batchery.api.sigv4 import Verified, Verifier, missing_token
 from batchery.config import Config
@@ -25,6 +26,8 @@ from batchery.core.messages import Refused
 from batchery.core.model import Realm
 from batchery.run.port import Busy, Service, Unavailable
 from batchery.spec.names import partition
+
+__all__ = ["App", "make_app", "uvicorn_config"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -157,6 +157,8 @@ def decode(route: Route, body: bytes, labels: dict[str, Any], request_id: str) -
     """The request's shape (a dict for our own endpoints). Raises ApiError 400."""
     body = body or b"{}"
     try:
+        if not body.isascii():
+            body.decode()  # members that are skipped are text as well: the request is kept as it was sent
         if route.label:
             members = _MEMBERS.decode(body)
             if isinstance(members, dict):
