@@ -1,0 +1,241 @@
+"""SubmitJob, CancelJob, CancelJobs, TerminateJob, TerminateJobs.
+
+Sources: API_SubmitJob, API_CancelJob, API_CancelJobs, API_TerminateJob, API_TerminateJobs. What these mean for a job in
+which state is the core's to say; here is what may be asked, and who may ask.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from batchery.api.call import Call, operation
+from batchery.api.shapes import (
+    CancelJobRequest,
+    CancelJobResponse,
+    CancelJobsErrorDetail,
+    CancelJobsRequest,
+    CancelJobsResponse,
+    SubmitJobRequest,
+    SubmitJobResponse,
+    TerminateJobRequest,
+    TerminateJobResponse,
+    TerminateJobsErrorDetail,
+    TerminateJobsRequest,
+    TerminateJobsResponse,
+)
+from batchery.api.tags import check_tags
+from batchery.core import query
+from batchery.core.messages import Cancel, Many, NeedFacts, Refused, Submit, Terminate
+from batchery.core.model import ACTIVE, DELETING, ENABLED, INVALID, Definition, Queue, Shape, task_ref
+from batchery.spec.effective import definition_of, effective
+from batchery.spec.names import definition_ref, job_arn
+from batchery.spec.submission import (
+    array_size,
+    check_form,
+    checked_shape,
+    combined_tags_fault,
+    needs_of,
+    overrides_text,
+    runs_on,
+)
+
+HOST_PROCESSES: Final = "process"  #: the engine whose jobs are host processes
+
+# --------------------------------------------------------------------------------------------------------- submit
+
+
+@operation
+async def submit_job(call: Call, ask: SubmitJobRequest) -> SubmitJobResponse:
+    """In order: form, queue, definition, permission, kinds, overrides and references, dependencies."""
+    limits = call.service.config.limits
+    try:
+        check_form(ask, len(call.body), limits)
+        if ask.tags:
+            check_tags(call, ask.tags)
+        queue = _queue(call, ask.job_queue)
+        definition = _definition(call, ask.job_definition)
+        call.allow("batch:SubmitJob", definition.arn, queue.arn)
+        _check_kinds(call, ask, queue, definition)
+        shape = await _shape(call, ask, definition)
+        size = array_size(ask, limits)
+        needs = needs_of(ask, size)
+    except Refused as no:
+        raise call.refuse(no.message, no.wrapped) from None
+    command = Submit(
+        realm=call.realm,
+        id=call.service.new_id(),
+        name=ask.job_name,
+        queue=queue.arn,
+        definition=definition.arn,
+        shape=shape,
+        spec=call.body.decode(),
+        size=size,
+        needs=needs,
+        tags=ask.tags or {},
+    )
+    return await _submit(call, command)
+
+
+async def _submit(call: Call, command: Submit) -> SubmitJobResponse:
+    """Read dependencies that World does not hold from the store, as often as it asks for some."""
+
+    def respond(_: None) -> SubmitJobResponse:
+        return SubmitJobResponse(job_arn=job_arn(command.realm, command.id), job_name=command.name, job_id=command.id)
+
+    while True:
+        try:
+            answer: SubmitJobResponse = await call.submit(command, respond)
+            return answer
+        except NeedFacts as need:
+            ghosts = await call.service.reads.ghosts(list(need.jobs))
+            missing = tuple(job for job in need.jobs if job not in ghosts)
+            command = replace(command, facts=(*command.facts, *ghosts.values()), no_facts=(*command.no_facts, *missing))
+
+
+def _queue(call: Call, ref: str) -> Queue:
+    queue = call.service.look(query.resolve_queue, call.realm, ref)
+    if queue is None or queue.status == DELETING:
+        raise Refused(f"JobQueue {ref} not found.")
+    if queue.state != ENABLED:
+        raise Refused(f"Job queue {queue.name} is not ENABLED", wrapped=True)  # ours
+    if queue.status == INVALID:
+        raise Refused(f"Job queue {queue.name} is not VALID", wrapped=True)  # ours
+    return queue
+
+
+def _definition(call: Call, text: str) -> Definition:
+    ref = definition_ref(text)
+    if ref is None:
+        raise Refused(f"Provided name {text} is not supported pattern[a-zA-Z_0-9-]{{1,128}}")
+    found = None
+    if ref.realm is None or ref.realm == call.realm:
+        found = call.service.look(query.resolve_definition, call.realm, ref.name, ref.revision)
+    if found is None and ref.realm is not None:
+        raise Refused(f"JobDefinition {text} not found.")
+    if found is None or found.status != ACTIVE:
+        raise Refused(f"JobDefinition name {text} does not exist or is not in ACTIVE status")
+    return found
+
+
+def _check_kinds(call: Call, ask: SubmitJobRequest, queue: Queue, definition: Definition) -> None:
+    """The queue's policy, and whether its environments offer what the definition was registered for."""
+    if ask.share_identifier is not None or ask.scheduling_priority_override is not None:
+        raise Refused(
+            "Job with shareIdentifier or schedulingPriority can onlybe submitted to job queue with fair share "
+            "scheduling policy."
+        )
+    look, realm = call.service.look, call.realm
+    found = [look(query.resolve_environment, realm, arn) for _, arn in queue.order]
+    kinds = {environment.kind for environment in found if environment is not None}
+    unserved = runs_on(definition_of(definition.doc).platform_capabilities, kinds)
+    if unserved:
+        raise Refused(f"Job Queue is attached to Compute Environment that can not run Jobs with capability {unserved}.")
+
+
+async def _shape(call: Call, ask: SubmitJobRequest, definition: Definition) -> Shape:
+    config, text = call.service.config, overrides_text(ask)
+    shape = checked_shape(
+        definition.doc, definition.name, text, config.limits.override_bytes, config.engine == HOST_PROCESSES
+    )
+    if ask.tags and not shape.fault and (merged := effective(definition.doc, text)).propagate_tags:
+        tags = (await call.service.reads.tags([definition.arn])).get(definition.arn, {})
+        return replace(shape, fault=combined_tags_fault(merged, ask.tags, tags, config.limits.tags))
+    return shape
+
+
+# ------------------------------------------------------------------------------------------- cancel and terminate
+
+
+def _check_reason(call: Call, reason: str) -> None:
+    if not reason:
+        raise call.refuse(_required("reason"), wrapped=False)
+    most = call.service.config.limits.reason_chars
+    if len(reason) > most:
+        raise call.refuse(f"Reason must be at most {most} characters")  # ours
+
+
+def _required(member: str) -> str:
+    return f"'{member}' is a required field (cannot be an empty string)"
+
+
+def _check_one(call: Call, action: str, job: str, reason: str) -> None:
+    if not job:
+        raise call.refuse(_required("jobId"), wrapped=False)
+    _check_reason(call, reason)
+    call.allow(action, job_arn(call.realm, job))
+
+
+@operation
+async def cancel_job(call: Call, ask: CancelJobRequest) -> CancelJobResponse:
+    """An id that names no job, or one with nothing to cancel, is a success without effect."""
+    _check_one(call, "batch:CancelJob", ask.job_id, ask.reason)
+    job, index = task_ref(ask.job_id)
+    await call.submit(Cancel(call.realm, job, index, ask.reason))
+    return CancelJobResponse()
+
+
+@operation
+async def terminate_job(call: Call, ask: TerminateJobRequest) -> TerminateJobResponse:
+    """As CancelJob, and what runs is ended too."""
+    _check_one(call, "batch:TerminateJob", ask.job_id, ask.reason)
+    job, index = task_ref(ask.job_id)
+    await call.submit(Terminate(call.realm, job, index, ask.reason))
+    return TerminateJobResponse()
+
+
+@operation
+async def cancel_jobs(call: Call, ask: CancelJobsRequest) -> CancelJobsResponse:
+    """Each job by itself: an id that names no job is among the successful ones, as AWS answers."""
+    jobs = _check_many(call, "batch:CancelJob", ask.jobs, ask.reason)
+    answer: CancelJobsResponse = await _bulk(
+        call,
+        jobs,
+        Many(tuple(Cancel(call.realm, *task_ref(job), ask.reason) for job in jobs)),
+        lambda done, failed: CancelJobsResponse(
+            successful=done, errors=[CancelJobsErrorDetail(job=j, code=c, message=m) for j, c, m in failed]
+        ),
+    )
+    return answer
+
+
+@operation
+async def terminate_jobs(call: Call, ask: TerminateJobsRequest) -> TerminateJobsResponse:
+    """Each job by itself, as in CancelJobs."""
+    jobs = _check_many(call, "batch:TerminateJob", ask.jobs, ask.reason)
+    answer: TerminateJobsResponse = await _bulk(
+        call,
+        jobs,
+        Many(tuple(Terminate(call.realm, *task_ref(job), ask.reason) for job in jobs)),
+        lambda done, failed: TerminateJobsResponse(
+            successful=done, errors=[TerminateJobsErrorDetail(job=j, code=c, message=m) for j, c, m in failed]
+        ),
+    )
+    return answer
+
+
+def _check_many(call: Call, action: str, jobs: list[str], reason: str) -> list[str]:
+    """The ids, each once. Whoever may not end one of them ends none."""
+    most = call.service.config.limits.bulk_ids
+    if not jobs or not all(jobs):
+        raise call.refuse(_required("jobs"), wrapped=False)
+    if len(jobs) > most:
+        raise call.refuse(f"Maximum number of jobs supported is  {most} .")  # after DescribeJobs' text
+    _check_reason(call, reason)
+    unique = list(dict.fromkeys(jobs))
+    call.allow(action, *(job_arn(call.realm, job) for job in unique))
+    return unique
+
+
+_Failed = list[tuple[str, str, str]]  # job, code, message
+
+
+async def _bulk(call: Call, jobs: list[str], many: Many, shape: Callable[[list[str], _Failed], Any]) -> Any:
+    def respond(answers: list[Exception | None]) -> Any:
+        done = [job for job, error in zip(jobs, answers, strict=True) if error is None]
+        failed = [
+            (job, "ClientException", str(error)) for job, error in zip(jobs, answers, strict=True) if error is not None
+        ]
+        return shape(done, failed)
+
+    return await call.submit(many, respond)

@@ -1,0 +1,193 @@
+"""DescribeJobs and ListJobs.
+
+Sources: API_DescribeJobs, API_ListJobs, user guide "Array jobs". Order of ListJobs: newest first; children by index.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from batchery.api.call import Call, operation
+from batchery.api.paging import decode_token, encode_token
+from batchery.api.shapes import (
+    DescribeJobsRequest,
+    DescribeJobsResponse,
+    KeyValuesPair,
+    ListJobsRequest,
+    ListJobsResponse,
+)
+from batchery.api.sight import Sighting
+from batchery.api.unsupported import unsupported
+from batchery.api.views import Seen, job_detail, job_summary
+from batchery.core import query
+from batchery.core.model import Realm, World
+from batchery.core.query import Facts
+from batchery.core.status import CODES_SHOWN_AS, ENDED
+from batchery.spec.effective import effective
+from batchery.spec.names import definition_ref, job_arn
+
+_LIST: Final = "ListJobs"
+_TOP: Final = 1 << 62  #: above every sequence number
+_FILTERS: Final = ("JOB_NAME", "JOB_DEFINITION", "BEFORE_CREATED_AT", "AFTER_CREATED_AT", "SHARE_IDENTIFIER")
+
+# ------------------------------------------------------------------------------------------------------- describe
+
+
+@operation
+async def describe_jobs(call: Call, ask: DescribeJobsRequest) -> DescribeJobsResponse:
+    """In the order of the request, each once; unknown ids are left out."""
+    call.allow("batch:DescribeJobs")
+    most = call.service.config.limits.describe_jobs
+    if len(ask.jobs) > most:
+        raise call.refuse(f"Maximum number of jobs supported is  {most} .")
+    sighting = Sighting(call.service, call.realm)
+    found = await sighting.of_ids(list(dict.fromkeys(ask.jobs)))
+    if not found:
+        return DescribeJobsResponse(jobs=[])
+    await sighting.add_attempts(found)
+    reads = call.service.reads
+    specs = await reads.specs(list({seen.seq for seen in found}))
+    tags = await reads.tags([job_arn(call.realm, seen.id) for seen in found if seen.index is None])
+    docs = await call.service.ask(_documents, call.realm, {seen.definition for seen in found})
+    return DescribeJobsResponse(
+        jobs=[
+            job_detail(
+                call.realm,
+                seen,
+                effective(docs[seen.definition], specs[seen.seq]),
+                tags.get(job_arn(call.realm, seen.id), {}),
+            )
+            for seen in found
+            if seen.seq in specs  # not forgotten meanwhile
+        ]
+    )
+
+
+def _documents(world: World, realm: Realm, arns: set[str]) -> dict[str, str]:
+    """The docs of these definitions (ARNs with revision), which stay as long as a job refers to them."""
+    docs = {}
+    for arn in arns:
+        ref = definition_ref(arn)
+        found = query.resolve_definition(world, realm, ref.name, ref.revision) if ref else None
+        assert found is not None, f"{arn} is kept as long as jobs refer to it"
+        docs[arn] = found.doc
+    return docs
+
+
+# ----------------------------------------------------------------------------------------------------------- list
+
+
+class _Page(Struct, frozen=True):
+    """What one call lists. ``filter``: name and value, or None. ``after``: the cursor of the page before."""
+
+    codes: tuple[int, ...]
+    filter: tuple[str, str] | None
+    limit: int
+    after: int | None
+
+
+#: Jobs and the cursor of each.
+_Found = list[tuple[int, Seen]]
+
+
+@operation
+async def list_jobs(call: Call, ask: ListJobsRequest) -> ListJobsResponse:
+    """Of a queue or of an array; one status, RUNNING if none is named; or by one filter, whatever the status."""
+    call.allow("batch:ListJobs")
+    places = [place for place in (ask.job_queue, ask.array_job_id, ask.multi_node_job_id) if place]
+    if len(places) != 1:
+        raise call.refuse("Exactly one of jobQueue, arrayJobId and multiNodeJobId must be set")  # ours
+    if ask.multi_node_job_id:
+        raise unsupported(call, "multiNodeJobId")
+    wanted = _filter(call, ask)
+    most = call.service.config.limits.page if wanted else call.service.config.limits.page_jobs
+    if ask.max_results is not None and not 1 <= ask.max_results <= most:
+        raise call.refuse(f"maxResults must be between 1 and {most}")  # ours
+    status = ask.job_status or "RUNNING"
+    params = [ask.job_queue, ask.array_job_id, status, wanted]
+    page = _Page(
+        codes=CODES_SHOWN_AS[status],
+        filter=wanted,
+        limit=ask.max_results or most,
+        after=decode_token(_LIST, params, ask.next_token) if ask.next_token else None,
+    )
+    if ask.job_queue:
+        found = await _of_queue(call, ask.job_queue, page)
+    else:
+        found = await _of_array(call, ask.array_job_id or "", page)
+    shown = found[: page.limit]
+    token = encode_token(_LIST, params, shown[-1][0]) if len(found) > page.limit else None
+    return ListJobsResponse(job_summary_list=[job_summary(call.realm, seen) for _, seen in shown], next_token=token)
+
+
+def _filter(call: Call, ask: ListJobsRequest) -> tuple[str, str] | None:
+    """The one filter, checked. Filters do not apply to children (API_ListJobs)."""
+    if not ask.filters or not ask.job_queue:
+        return None
+    if len(ask.filters) > 1:
+        raise call.refuse("At most one filter can be used")  # ours
+    name, value = _pair(call, ask.filters[0])
+    if name not in _FILTERS:
+        raise call.refuse(f"Filter name must be one of {', '.join(_FILTERS)}, not {name}")  # ours
+    if name.endswith("_CREATED_AT") and not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise call.refuse(f"The value of filter {name} must be milliseconds since the epoch, not {value}")  # ours
+    return name, value
+
+
+def _pair(call: Call, pair: KeyValuesPair) -> tuple[str, str]:
+    if not pair.name or len(pair.values or ()) != 1:
+        raise call.refuse("A filter must have a name and exactly one value")  # ours
+    return pair.name, (pair.values or [""])[0]
+
+
+async def _of_queue(call: Call, ref: str, page: _Page) -> _Found:
+    """One more than asked for, if there is one."""
+    queue = await call.service.ask(query.resolve_queue, call.realm, ref)
+    if queue is None:
+        raise call.refuse(f"JobQueue {ref} not found.", wrapped=False)
+    before = _TOP if page.after is None else page.after
+    if page.filter is not None:
+        return await _filtered(call, queue.arn, page.filter, before, page.limit + 1)
+    sighting = Sighting(call.service, call.realm)
+    if page.codes[0] not in ENDED:
+        facts: list[Facts] = await call.service.ask(query.open_page, queue.arn, page.codes, before, page.limit + 1)
+        return [(seen.seq, seen) for seen in await sighting.of_facts(facts)]
+    rows = await call.service.reads.page(queue.arn, codes=page.codes, before=before, limit=page.limit + 1)
+    found = await sighting.of_rows(rows)
+    await sighting.add_attempts(found, last_only=True)
+    return [(seen.seq, seen) for seen in found]
+
+
+async def _filtered(call: Call, queue: str, wanted: tuple[str, str], before: int, limit: int) -> _Found:
+    """Every status. No job of a queue without a scheduling policy has a share identifier."""
+    name, value = wanted
+    if name == "SHARE_IDENTIFIER":
+        return []
+    rows = await call.service.reads.page(
+        queue,
+        codes=None,
+        before=before,
+        limit=limit,
+        name=value if name == "JOB_NAME" else None,
+        definition=value if name == "JOB_DEFINITION" else None,
+        created_before=int(value) if name == "BEFORE_CREATED_AT" else None,
+        created_after=int(value) if name == "AFTER_CREATED_AT" else None,
+    )
+    sighting = Sighting(call.service, call.realm)
+    found = await sighting.of_ids([row.id for row in rows])
+    await sighting.add_attempts([seen for seen in found if seen.code in ENDED], last_only=True)
+    return [(seen.seq, seen) for seen in found]
+
+
+async def _of_array(call: Call, ref: str, page: _Page) -> _Found:
+    """Children by index, one more than asked for if there is one. An id that names no array has none."""
+    service, after = call.service, -1 if page.after is None else page.after
+    sighting = Sighting(service, call.realm)
+    facts = await service.ask(query.children_page, call.realm, ref, page.codes, after, page.limit + 1)
+    if facts is not None:
+        found = await sighting.of_facts(facts)
+    else:
+        row = (await service.reads.jobs([ref])).get(ref)
+        found = await sighting.of_ended_array(row, page.codes, after, page.limit + 1) if row and row.size else []
+    await sighting.add_attempts([seen for seen in found if seen.code in ENDED], last_only=True)
+    return [(seen.index or 0, seen) for seen in found]

@@ -1,0 +1,281 @@
+"""Facts -> shapes: the one place where the field names of jobs and definitions are mapped.
+
+`Seen` is one job, or one child, as World and store together know it (api/listing.py makes it). What AWS leaves out is
+left out: startedAt before the job ran, flags that are false, what a container that never ran does not have.
+Sources: API_JobDetail, API_AttemptDetail, API_JobSummary, API_JobDefinition; user guide "Array jobs".
+"""
+
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import fields, replace
+
+from batchery.api.shapes import (
+    ArrayPropertiesDetail,
+    ArrayPropertiesSummary,
+    AttemptContainerDetail,
+    AttemptDetail,
+    ContainerDetail,
+    ContainerProperties,
+    ContainerSummary,
+    FargatePlatformConfiguration,
+    JobDefinition,
+    JobDetail,
+    JobSummary,
+    LinuxParameters,
+    LogConfiguration,
+)
+from batchery.core.model import (
+    CANCEL,
+    TERMINATE,
+    TERMINATED,
+    Attempt,
+    AttemptKey,
+    Definition,
+    Realm,
+    task_id,
+)
+from batchery.core.status import ENDED, LIVE, OFFERED, RUNNING, SHOWN
+from batchery.spec.effective import Effective, definition_of, lowered
+from batchery.spec.names import container_instance_arn, job_arn, task_arn
+from batchery.spec.registration import on_fargate
+from batchery.store.store import AttemptRow
+
+#: Members of containerProperties that are shown empty where they were not given.
+_LISTS: Final = (
+    "command",
+    "volumes",
+    "environment",
+    "mount_points",
+    "ulimits",
+    "resource_requirements",
+    "secrets",
+)
+_CONTAINER_MEMBERS: Final = tuple(field.name for field in fields(ContainerProperties))
+
+
+class Seen(Struct):
+    """One job (``index`` None) or one child of an array, at one moment. Times are ms, 0 when absent."""
+
+    id: str  # with :index for a child
+    job: str
+    index: int | None
+    seq: int
+    queue: str
+    name: str
+    definition: str
+    created: int
+    size: int  # of the array, 0 for a plain job
+    code: int  # core.status
+    kinds: int  # bits of CANCEL and TERMINATE to show as flags
+    reason: str
+    ended: int = 0
+    summary: dict[str, int] | None = None
+    summary_at: int = 0
+    live: Attempt | None = None
+    serial: int = 0  # placements so far, while it is open
+    past: tuple[AttemptRow, ...] = ()  # those that `counted`, in order
+
+    @property
+    def parent(self) -> bool:
+        return self.size > 0 and self.index is None
+
+
+def counted(row: AttemptRow) -> bool:
+    """Whether a placement is one of AWS's attempts: it ended, and something of it had begun."""
+    if row.code in LIVE or not row.counts:
+        return False
+    return row.cause != TERMINATED or row.starting > 0 or row.started > 0
+
+
+# ------------------------------------------------------------------------------------------------------- attempts
+
+
+class _Run(NamedTuple):
+    """What views need of an attempt, live or past."""
+
+    task: str
+    environment: str
+    started: int
+    exit_code: int | None
+    reason: str
+    log_stream: str
+
+
+def _of_live(attempt: Attempt) -> _Run:
+    return _Run(task_id(attempt.key), attempt.environment, attempt.started, None, "", attempt.log_stream)
+
+
+def _of_row(job: str, row: AttemptRow) -> _Run:
+    task = task_id(AttemptKey(job, row.index, row.serial))
+    return _Run(task, row.environment, row.started, row.exit_code, row.reason, row.log_stream)
+
+
+def _current(seen: Seen) -> _Run | None:
+    """The attempt that the top-level container tells of: the live one from STARTING on, else the last."""
+    if seen.live is not None and seen.live.code != OFFERED:
+        return _of_live(seen.live)
+    return _of_row(seen.job, seen.past[-1]) if seen.past else None
+
+
+def _attempt(seen: Seen, row: AttemptRow, on_host: bool) -> AttemptDetail:
+    run = _of_row(seen.job, row)
+    return AttemptDetail(
+        container=AttemptContainerDetail(
+            container_instance_arn=container_instance_arn(run.environment) if on_host else None,
+            task_arn=task_arn(run.environment, run.task),
+            exit_code=run.exit_code,
+            reason=run.reason or None,
+            log_stream_name=run.log_stream if run.started else None,
+            network_interfaces=[],
+        ),
+        started_at=row.started or None,
+        stopped_at=row.stopped or None,
+        status_reason=row.status_reason or None,
+    )
+
+
+def _started(seen: Seen) -> int | None:
+    """Absent until the container runs, and again while the job waits for its next attempt."""
+    if seen.parent:
+        return None
+    if seen.code == RUNNING and seen.live is not None:
+        return seen.live.started or None
+    if seen.code in ENDED and seen.past:
+        return seen.past[-1].started or None
+    return None
+
+
+# ----------------------------------------------------------------------------------------------------- containers
+
+
+def shown_container(container: ContainerProperties, fargate: bool) -> ContainerProperties:
+    """containerProperties as AWS gives them back: lists are never absent, Fargate's platform version neither."""
+    shown = replace(container, **{name: getattr(container, name) or [] for name in _LISTS})
+    if (linux := container.linux_parameters) is not None:
+        shown.linux_parameters = _shown_linux(linux)
+    if (logs := container.log_configuration) is not None:
+        shown.log_configuration = _shown_logs(logs)
+    if fargate and container.fargate_platform_configuration is None:
+        shown.fargate_platform_configuration = FargatePlatformConfiguration(platform_version="LATEST")
+    return shown
+
+
+def _shown_linux(linux: LinuxParameters) -> LinuxParameters:
+    return replace(linux, devices=linux.devices or [], tmpfs=linux.tmpfs or [])
+
+
+def _shown_logs(logs: LogConfiguration) -> LogConfiguration:
+    return replace(logs, options=logs.options or {}, secret_options=logs.secret_options or [])
+
+
+def _container(seen: Seen, spec: Effective) -> ContainerDetail:
+    fargate = on_fargate(spec.platforms)
+    shown = shown_container(spec.container, fargate)
+    detail = ContainerDetail(**{name: getattr(shown, name) for name in _CONTAINER_MEMBERS}, network_interfaces=[])
+    run = _current(seen)
+    if run is not None:
+        detail.exit_code = run.exit_code
+        detail.reason = run.reason or None
+        detail.container_instance_arn = None if fargate else container_instance_arn(run.environment)
+        detail.task_arn = task_arn(run.environment, run.task)
+        detail.log_stream_name = run.log_stream if run.started else None
+    return detail
+
+
+# ----------------------------------------------------------------------------------------------------------- jobs
+
+
+def job_detail(realm: Realm, seen: Seen, spec: Effective, tags: dict[str, str]) -> JobDetail:
+    """One item of DescribeJobs."""
+    on_host = not on_fargate(spec.platforms)
+    return JobDetail(
+        job_arn=job_arn(realm, seen.id),
+        job_name=seen.name,
+        job_id=seen.id,
+        job_queue=seen.queue,
+        status=SHOWN[seen.code],
+        attempts=[_attempt(seen, row, on_host) for row in seen.past],
+        status_reason=seen.reason or None,
+        created_at=seen.created,
+        retry_strategy=spec.retry,
+        started_at=_started(seen),
+        stopped_at=seen.ended or None,
+        depends_on=spec.depends_on,
+        job_definition=seen.definition,
+        parameters=spec.parameters,
+        container=_container(seen, spec),
+        array_properties=_array_detail(seen),
+        timeout=spec.timeout,
+        tags=tags,
+        propagate_tags=spec.propagate_tags,
+        platform_capabilities=spec.platforms,
+        eks_attempts=[],
+        is_cancelled=True if seen.kinds & CANCEL else None,
+        is_terminated=True if seen.kinds & TERMINATE else None,
+    )
+
+
+def _array_detail(seen: Seen) -> ArrayPropertiesDetail | None:
+    if not seen.size:
+        return None
+    if not seen.parent:
+        return ArrayPropertiesDetail(status_summary={}, index=seen.index)
+    return ArrayPropertiesDetail(
+        status_summary=seen.summary, status_summary_last_updated_at=seen.summary_at or None, size=seen.size
+    )
+
+
+def job_summary(realm: Realm, seen: Seen) -> JobSummary:
+    """One item of ListJobs."""
+    last = seen.past[-1] if seen.past and seen.code in ENDED else None
+    container = ContainerSummary(exit_code=last.exit_code, reason=last.reason or None) if last else None
+    return JobSummary(
+        job_arn=job_arn(realm, seen.id),
+        job_id=seen.id,
+        job_name=seen.name,
+        created_at=seen.created,
+        status=SHOWN[seen.code],
+        status_reason=seen.reason or None,
+        started_at=_started(seen),
+        stopped_at=seen.ended or None,
+        container=container,
+        array_properties=_array_summary(seen),
+        job_definition=seen.definition,
+        is_cancelled=True if seen.kinds & CANCEL else None,
+        is_terminated=True if seen.kinds & TERMINATE else None,
+    )
+
+
+def _array_summary(seen: Seen) -> ArrayPropertiesSummary | None:
+    if not seen.size:
+        return None
+    if not seen.parent:
+        return ArrayPropertiesSummary(index=seen.index)
+    return ArrayPropertiesSummary(
+        size=seen.size, status_summary=seen.summary, status_summary_last_updated_at=seen.summary_at or None
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- definitions
+
+
+def definition_view(definition: Definition, tags: dict[str, str]) -> JobDefinition:
+    """One item of DescribeJobDefinitions: what was registered, and nothing invented but empty lists."""
+    asked = definition_of(definition.doc)
+    container = asked.container_properties
+    return JobDefinition(
+        job_definition_name=definition.name,
+        job_definition_arn=definition.arn,
+        revision=definition.revision,
+        status=definition.status,
+        type=asked.type,
+        parameters=asked.parameters or {},
+        retry_strategy=lowered(asked.retry_strategy),
+        container_properties=shown_container(container, on_fargate(asked.platform_capabilities)) if container else None,
+        timeout=asked.timeout,
+        tags=tags,
+        propagate_tags=asked.propagate_tags,
+        platform_capabilities=asked.platform_capabilities,
+        container_orchestration_type="ECS",
+    )
