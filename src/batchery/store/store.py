@@ -149,9 +149,9 @@ class Rows(Struct):
 
 def encode(dirty: Dirty, changes: list[Change]) -> Rows:
     """See store/rows.py."""
-    from batchery.store import rows
+    from batchery.store.rows import encode as encode_rows
 
-    return rows.encode(dirty, changes)
+    return encode_rows(dirty, changes)
 
 
 class Reads(Protocol):

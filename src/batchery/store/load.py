@@ -1,0 +1,282 @@
+"""Rows -> World: everything open, and the ended jobs that an open one needs.
+
+What is derived was never stored and is derived here (decision 002). A task of an open job is
+
+* SUBMITTED if its job has not been evaluated, else PENDING, or CLOSING if somebody asked to end it;
+* ended, with the code of the span that holds it;
+* RUNNABLE if its newest attempt is over, else what that attempt is: OFFERED, STARTING or RUNNING.
+
+`batchery.core.rebuild` then makes all that World derives from that, and puts what may be waiting on its due queue.
+"""
+
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from sqlite3 import Connection
+from typing import Any, Final
+
+from msgspec import json
+
+from batchery.core.model import (
+    Asked,
+    Attempt,
+    AttemptKey,
+    Blocked,
+    Closed,
+    Definition,
+    Environment,
+    Job,
+    Need,
+    Queue,
+    Realm,
+    Resources,
+    Shape,
+    Task,
+    World,
+)
+from batchery.core.rebuild import rebuild
+from batchery.core.status import CLOSING, ENDED, FAILED, LIVE, ONE, PENDING, RUNNABLE, SUBMITTED, table
+from batchery.store.rows import DEFINITION, ENVIRONMENT, QUEUE
+
+_OPEN: Final = "FROM job INDEXED BY job_open CROSS JOIN {} USING (seq) WHERE job.code IS NULL"
+_ATTEMPTS: Final = """
+    SELECT seq, idx, serial, used, environment, vcpus, memory, gpus, code, placed, starting, started, stopped,
+           recall_kind, recall_reason, recall_at, doom, cause, counts, exit_code, reason, status_reason, log_group,
+           log_stream, address, cpu_ms, peak_mib
+    FROM json_each(?) CROSS JOIN attempt ON seq = value->>0 AND idx = value->>1 AND serial = value->>2"""
+
+
+def _text(values: Iterable[Any]) -> str:
+    return json.encode(list(values)).decode()
+
+
+_needs: Final = json.Decoder(tuple[Need, ...])
+_shape: Final = json.Decoder(Shape)
+_order: Final = json.Decoder(tuple[tuple[int, str], ...])
+_blocked: Final = json.Decoder(tuple[Blocked, ...])
+_CLOSE: Final = table({PENDING: CLOSING})
+
+
+def load(connection: Connection) -> World:
+    """A World of what is committed. The connection must be in no transaction; one is held while reading."""
+    with _gc_paused():
+        connection.execute("BEGIN")
+        try:
+            world = World()
+            _resources(connection, world)
+            symbols = Symbols(connection.execute("SELECT id, text FROM symbol"), world.shapes)
+            by_seq = _open_jobs(connection, world, symbols)
+            _ends(connection, by_seq)
+            _asks(connection, by_seq)
+            _attempts(connection, by_seq, symbols)
+            _needed(connection, world, symbols)
+        finally:
+            connection.execute("ROLLBACK")
+        rebuild(world)
+    return world
+
+
+@contextmanager
+def _gc_paused() -> Iterator[None]:
+    """A million young objects without a cycle among them: collecting while they are made takes as long as making."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Symbols:
+    """Texts by number, and what they stand for, each made once."""
+
+    def __init__(self, rows: Iterable[tuple[int, str]], shapes: dict[Shape, Shape]) -> None:
+        self.texts = dict(rows)
+        self.realms: dict[int, Realm] = {}
+        self.shapes: dict[int, Shape] = {}
+        self.interned = shapes
+
+    def realm(self, number: int) -> Realm:
+        found = self.realms.get(number)
+        if found is None:
+            account, _, region = self.texts[number].partition("/")
+            found = self.realms[number] = Realm(account, region)
+        return found
+
+    def shape(self, number: int) -> Shape:
+        found = self.shapes.get(number)
+        if found is None:
+            shape = _shape.decode(self.texts[number])
+            found = self.shapes[number] = self.interned.setdefault(shape, shape)
+        return found
+
+
+def _resources(connection: Connection, world: World) -> None:
+    (world.evaluated,) = connection.execute("SELECT evaluated FROM meta").fetchone()
+    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM job").fetchone()
+    world.next_seq = max(last, world.evaluated) + 1  # ended jobs may be forgotten; their numbers are not given again
+    world.realms = {Realm(*row) for row in connection.execute("SELECT account, region FROM realm")}
+    for arn, name, account, region, priority, order, *rest in connection.execute(_all("queue", QUEUE)):
+        *plain, blocked = rest
+        queue = world.queues[arn] = Queue(arn, name, Realm(account, region), priority, _order.decode(order), *plain)
+        queue.blocked = _blocked.decode(blocked)
+    for arn, name, account, region, *rest in connection.execute(_all("environment", ENVIRONMENT)):
+        world.environments[arn] = Environment(arn, name, Realm(account, region), *rest)
+    for arn, name, account, region, *rest in connection.execute(_all("definition", DEFINITION)):
+        world.definitions[arn] = Definition(arn, name, Realm(account, region), *rest)
+
+
+def _all(name: str, columns: tuple[str, ...]) -> str:
+    return f"SELECT {', '.join(columns)} FROM {name} ORDER BY created, arn"
+
+
+_JOB: Final = """
+    SELECT id, seq, realm, queue, name, definition, shape, created, size, share, needs,
+           asked_kind, asked_reason, asked_at FROM job INDEXED BY job_open WHERE code IS NULL ORDER BY seq"""
+
+
+def _open_jobs(connection: Connection, world: World, symbols: Symbols) -> dict[int, Job]:
+    """Every open job, as if it had no task that began or ended. This loop is what a restart costs."""
+    texts, realm_of, shape_of = symbols.texts, symbols.realm, symbols.shape
+    realms, shapes = symbols.realms, symbols.shapes
+    jobs, by_seq, shares = world.jobs, {}, dict[str, str]()
+    evaluated = world.evaluated
+    for row in connection.execute(_JOB):
+        id_, seq, realm, queue, name, definition, shape, created, size, share, needs, kind, reason, at = row
+        code = SUBMITTED if seq > evaluated else CLOSING if kind else PENDING
+        jobs[id_] = by_seq[seq] = Job(
+            id_,
+            seq,
+            realms.get(realm) or realm_of(realm),
+            texts[queue],
+            name,
+            texts[definition],
+            shapes.get(shape) or shape_of(shape),
+            created,
+            size,
+            shares.setdefault(share, share),
+            _needs.decode(needs) if needs else (),
+            bytearray(ONE[code] * size) if size else ONE[code],
+            Asked(kind, reason, at) if kind else None,
+        )
+    return by_seq
+
+
+def _set(job: Job, first: int, upto: int, code: int) -> None:
+    if isinstance(job.status, bytearray):
+        job.status[first:upto] = ONE[code] * (upto - first)
+    else:
+        job.status = ONE[code]
+
+
+def _ends(connection: Connection, by_seq: dict[int, Job]) -> None:
+    rows = connection.execute(f"SELECT seq, first, upto, ended.code {_OPEN.format('ended')}")
+    for seq, first, upto, code in rows:
+        _set(by_seq[seq], first, upto, code)
+
+
+def _asks(connection: Connection, by_seq: dict[int, Job]) -> None:
+    """Children that were asked to end by their own ids."""
+    columns = "seq, idx, task.asked_kind, task.asked_reason, task.asked_at"
+    for seq, index, kind, reason, at in connection.execute(f"SELECT {columns} {_OPEN.format('task')}"):
+        job = by_seq[seq]
+        job.tasks[index] = Task(index, asked=Asked(kind, reason, at))
+        if job.status[index] == PENDING:
+            _set(job, index, index + 1, CLOSING)
+
+
+def _attempts(connection: Connection, by_seq: dict[int, Job], symbols: Symbols) -> None:
+    """What a task's attempts say of it: how many, how many count, and whether the newest one is live."""
+    # The bare columns beside max() are those of the row that has it (lang_select: "Bare columns in an aggregate").
+    columns = "seq, idx, max(serial), used, counts, attempt.code"
+    live: list[tuple[int, int, int]] = []
+    for seq, index, serial, used, counts, code in connection.execute(
+        f"SELECT {columns} {_OPEN.format('attempt')} GROUP BY seq, idx"
+    ):
+        job = by_seq[seq]
+        task = job.tasks.get(index)
+        if task is None:
+            task = job.tasks[index] = Task(index)
+        task.serial, task.used = serial, used + (counts if code not in LIVE else 0)
+        if code in LIVE:
+            live.append((seq, index, serial))
+            _set(job, index, index + 1, code)
+        elif job.status[index] not in ENDED:
+            _set(job, index, index + 1, RUNNABLE)
+    for seq, *row in connection.execute(_ATTEMPTS, (_text(live),)):
+        job = by_seq[seq]
+        job.tasks[row[0]].live = _attempt(job.id, row, symbols)
+
+
+def _attempt(job: str, row: list[Any], symbols: Symbols) -> Attempt:
+    index, serial, used, environment, vcpus, memory, gpus, *rest = row
+    code, placed, starting, started, stopped, kind, reason, at, doom, cause, counts, *end = rest
+    exit_code, own_reason, status_reason, group, *tail = end
+    key, resources = AttemptKey(job, index, serial), Resources(vcpus, memory, gpus)
+    head = (key, used, symbols.texts[environment], resources, code, placed, starting, started, stopped)
+    recall = Asked(kind, reason, at) if kind else None
+    return Attempt(
+        *head, recall, doom, cause, bool(counts), exit_code, own_reason, status_reason, symbols.texts[group], *tail
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ ended jobs
+
+
+def _needed(connection: Connection, world: World, symbols: Symbols) -> None:
+    """Ended jobs that an open one names in its needs."""
+    missing: dict[str, int] = {}  # id -> the least width that its dependents look at
+    for job in world.jobs.values():
+        for need in job.needs:
+            if need.job and need.job not in world.jobs:
+                missing[need.job] = max(missing.get(need.job, 0), need.index + 1, job.size)
+    if not missing:
+        return
+    found = ghosts(connection, missing, symbols)
+    for id_, width in missing.items():
+        world.jobs[id_] = found.get(id_) or _forgotten(id_, width)
+
+
+def _forgotten(id_: str, width: int) -> Job:
+    """A dependency whose rows are gone: it cannot be known to have succeeded, so whoever needs it fails."""
+    status = ONE[FAILED] * max(width, 1)
+    shape = Shape(Resources(0, 0))
+    job = Job(id_, 0, Realm("", ""), "", "", "", shape, 0, width, status=bytearray(status) if width else status)
+    job.closed = Closed(FAILED, "", 0)
+    return job
+
+
+_GHOST: Final = """
+    SELECT id, seq, realm, queue, name, definition, shape, created, size, share, needs,
+           asked_kind, asked_reason, asked_at, code, reason, ended
+    FROM json_each(?) CROSS JOIN job ON id = value WHERE code IS NOT NULL"""
+
+
+def ghosts(connection: Connection, ids: Iterable[str], symbols: Symbols | None = None) -> dict[str, Job]:
+    """Ended jobs with their final status bytes, by id; what is open or unknown is left out."""
+    rows = connection.execute(_GHOST, (_text(ids),)).fetchall()
+    if symbols is None:
+        numbers = {number for row in rows for number in (row[2], row[3], row[5], row[6])}
+        texts = connection.execute(
+            "SELECT id, text FROM json_each(?) CROSS JOIN symbol ON id = value", (_text(numbers),)
+        )
+        symbols = Symbols(texts, {})
+    found: dict[str, Job] = {}
+    by_seq: dict[int, Job] = {}
+    for row in rows:
+        id_, seq, realm, queue, name, definition, shape, created, size, share, needs, *rest = row
+        kind, asked, at, code, reason, ended = rest
+        found[id_] = job = Job(
+            *(id_, seq, symbols.realm(realm), symbols.texts[queue], name, symbols.texts[definition]),
+            *(symbols.shape(shape), created, size, share, _needs.decode(needs) if needs else ()),
+            status=bytearray(ONE[code] * size) if size else ONE[code],
+            asked=Asked(kind, asked, at) if kind else None,
+            closed=Closed(code, reason, ended),
+        )
+        if size:
+            by_seq[seq] = job
+    spans = "SELECT seq, first, upto, code FROM json_each(?) CROSS JOIN ended ON seq = value"
+    for seq, first, upto, code in connection.execute(spans, (_text(by_seq),)):
+        _set(by_seq[seq], first, upto, code)
+    return found

@@ -1,0 +1,40 @@
+"""Forgetting: ended jobs that are old enough, and everything that hangs on them."""
+
+from collections.abc import Collection
+from sqlite3 import Connection
+from typing import Final
+
+from msgspec import json
+
+# What an open job needs stays, however old.
+_OLD: Final = """
+    SELECT seq, job.id, substr(text, 1, instr(text, ':job-queue/')) || 'job/' || job.id
+    FROM job INDEXED BY job_age JOIN symbol ON symbol.id = job.queue
+    WHERE code IS NOT NULL AND ended < ?1
+      AND job.id NOT IN (
+        SELECT need.value->>0 FROM job AS waiting INDEXED BY job_needing, json_each(waiting.needs) AS need
+        WHERE waiting.code IS NULL AND waiting.needs <> '')
+      AND job.id NOT IN (SELECT value FROM json_each(?2))
+    ORDER BY ended LIMIT ?3"""
+_STREAMS: Final = """
+    DELETE FROM stream WHERE (realm, log_group, name) IN (
+        SELECT realm, log_group, log_stream
+        FROM json_each(?) CROSS JOIN job ON job.seq = value CROSS JOIN attempt ON attempt.seq = value)"""
+_TABLES: Final = ("attempt", "task", "ended", "spec", "job")
+
+
+def prune_jobs(connection: Connection, before: int, limit: int, keep: Collection[str]) -> list[str]:
+    """Forget up to ``limit`` jobs that ended before ``before`` (ms), oldest first, in the transaction that is open.
+
+    A job that an open one needs, or that is in ``keep``, stays. Returns the ids forgotten.
+    """
+    found = connection.execute(_OLD, (before, json.encode(list(keep)).decode(), limit)).fetchall()
+    if not found:
+        return []
+    seqs = json.encode([seq for seq, _, _ in found]).decode()
+    arns = json.encode([arn for _, _, arn in found]).decode()
+    connection.execute(_STREAMS, (seqs,))
+    for table in _TABLES:
+        connection.execute(f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
+    connection.execute("DELETE FROM tag WHERE arn IN (SELECT value FROM json_each(?))", (arns,))
+    return [id_ for _, id_, _ in found]

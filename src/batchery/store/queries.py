@@ -1,0 +1,201 @@
+"""The reads of the store as plain functions over a connection: keyset pages, nothing by offset.
+
+What is not told here is in the port (`store.Reads`), whose methods these are.
+"""
+
+from collections.abc import Iterable
+from sqlite3 import Connection
+from typing import Any, Final
+
+from msgspec import json
+
+from batchery.core.model import AttemptKey, task_id
+from batchery.store import feed
+from batchery.store.store import AttemptRow, EndedRow, FeedRow, GroupRow, JobRow, StreamRow
+
+_LAST: Final = "\U0010ffff"  # sorts behind whatever follows a prefix
+_MOST: Final = (1 << 63) - 1
+
+
+def _list(values: Iterable[Any]) -> str:
+    return json.encode(list(values)).decode()
+
+
+# ------------------------------------------------------------------------------------------------------------ jobs
+
+_JOB: Final = """
+    SELECT job.id, seq, realm.text, queue.text, name, definition.text, created, size, share, needs,
+           asked_kind, asked_reason, code, reason, ended
+    FROM {} CROSS JOIN symbol AS realm ON realm.id = job.realm CROSS JOIN symbol AS queue ON queue.id = job.queue
+    CROSS JOIN symbol AS definition ON definition.id = job.definition"""
+_BY_ID: Final = _JOB.format("json_each(?) CROSS JOIN job ON job.id = value")
+
+
+def _job(row: tuple[Any, ...]) -> JobRow:
+    id_, seq, realm, *rest = row
+    account, _, region = realm.partition("/")
+    return JobRow(id_, seq, account, region, *rest)
+
+
+def jobs(connection: Connection, ids: list[str]) -> dict[str, JobRow]:
+    return {row[0]: _job(row) for row in connection.execute(_BY_ID, (_list(ids),))}
+
+
+def page(
+    connection: Connection,
+    queue: str,
+    codes: tuple[int, ...] | None,
+    before: int,
+    limit: int,
+    name: str | None,
+    definition: str | None,
+    created_before: int | None,
+    created_after: int | None,
+) -> list[JobRow]:
+    """Without ``codes`` along the index of the queue, else along that of its ended jobs."""
+    index = "job_of_queue" if codes is None else "job_ended"
+    if created_before is not None:
+        before = min(before, first_seq(connection, created_before))
+    where = ["job.queue = (SELECT id FROM symbol WHERE text = ?)", "seq < ?"]
+    values: list[Any] = [queue, min(before, _MOST)]
+    if codes is not None:
+        where += [f"code IN ({', '.join('?' * len(codes))})", "code IS NOT NULL"]
+        values += codes
+    if created_after is not None:
+        where.append("seq >= ?")
+        values.append(first_seq(connection, created_after + 1))
+    if name is not None:
+        where.append("substr(name, 1, ?) = ? COLLATE NOCASE" if name.endswith("*") else "name = ? COLLATE NOCASE")
+        values += [len(name) - 1, name[:-1]] if name.endswith("*") else [name]
+    if definition is not None:
+        where.append("job.definition IN (SELECT id FROM symbol WHERE text >= ? AND text < ?)")
+        values += definition_range(queue, definition)
+    sql = f"{_JOB.format(f'job INDEXED BY {index}')} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
+    return [_job(row) for row in connection.execute(sql, (*values, limit))]
+
+
+def definition_range(queue: str, definition: str) -> tuple[str, str]:
+    """The ARNs that a filter by definition means, as the half-open range of text that they fill.
+
+    An ARN with revision is itself. A bare name is of the queue's realm: any revision, or with ``*`` any name so begun.
+    """
+    if definition.startswith("arn:"):
+        return definition, definition + "\0"
+    start = f"{queue.rpartition(':job-queue/')[0]}:job-definition/{definition.removesuffix('*')}"
+    if not definition.endswith("*"):
+        start += ":"
+    return start, start + _LAST
+
+
+def first_seq(connection: Connection, created: int) -> int:
+    """The lowest seq of a job created at or after ``created`` (ms). Creation times rise with seq, so by bisection."""
+    low, high = connection.execute("SELECT coalesce(min(seq), 0), coalesce(max(seq), -1) + 1 FROM job").fetchone()
+    while low < high:
+        middle = (low + high) // 2
+        row = connection.execute("SELECT seq, created FROM job WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,))
+        seq, at = row.fetchone()
+        low, high = (low, middle) if at >= created else (seq + 1, high)
+    return int(low)
+
+
+def specs(connection: Connection, seqs: list[int]) -> dict[int, str]:
+    return dict(connection.execute("SELECT seq, doc FROM json_each(?) CROSS JOIN spec ON seq = value", (_list(seqs),)))
+
+
+def ended(connection: Connection, seq: int) -> list[EndedRow]:
+    sql = "SELECT first, upto, code, reason, at FROM ended WHERE seq = ? ORDER BY first"
+    return [EndedRow(*row) for row in connection.execute(sql, (seq,))]
+
+
+def task_asked(connection: Connection, seq: int, indexes: list[int]) -> dict[int, tuple[int, str]]:
+    sql = """SELECT idx, asked_kind, asked_reason FROM json_each(?) CROSS JOIN task ON seq = ? AND idx = value"""
+    return {index: (kind, reason) for index, kind, reason in connection.execute(sql, (_list(indexes), seq))}
+
+
+def tags(connection: Connection, arns: list[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {arn: {} for arn in arns}
+    sql = "SELECT arn, key, tag.value FROM json_each(?) AS each CROSS JOIN tag ON arn = each.value"
+    for arn, key, value in connection.execute(sql, (_list(found),)):
+        found[arn][key] = value
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------- attempts
+
+_ATTEMPT: Final = """
+    SELECT seq, idx, serial, used, environment.text, code, counts, placed, starting, started, stopped, cause, exit_code,
+           reason, status_reason, log_group.text, log_stream, vcpus, memory, gpus, cpu_ms, peak_mib
+    FROM {} CROSS JOIN symbol AS environment ON environment.id = attempt.environment
+    CROSS JOIN symbol AS log_group ON log_group.id = attempt.log_group"""
+_OF_SEQS: Final = _ATTEMPT.format("json_each(?1) CROSS JOIN attempt ON seq = value AND idx = ?2")
+_LAST_OF: Final = _ATTEMPT.format(
+    "json_each(?1) CROSS JOIN attempt ON seq = ?2 AND idx = value AND serial = "
+    "(SELECT max(serial) FROM attempt AS newest WHERE newest.seq = ?2 AND newest.idx = value)"
+)
+
+
+def _attempt(row: tuple[Any, ...]) -> AttemptRow:
+    _, index, serial, used, environment, code, counts, *rest = row
+    return AttemptRow(index, serial, used, environment, code, bool(counts), *rest)
+
+
+def attempts(connection: Connection, seq: int, index: int | None) -> list[AttemptRow]:
+    rows = connection.execute(f"{_OF_SEQS} ORDER BY serial", (_list([seq]), index or 0))
+    return [_attempt(row) for row in rows]
+
+
+def attempts_of(connection: Connection, seqs: list[int]) -> dict[int, list[AttemptRow]]:
+    found: dict[int, list[AttemptRow]] = {seq: [] for seq in seqs}
+    for row in connection.execute(f"{_OF_SEQS} ORDER BY seq, serial", (_list(found), 0)):
+        found[row[0]].append(_attempt(row))
+    return found
+
+
+def last_attempts(connection: Connection, seq: int, indexes: list[int]) -> dict[int, AttemptRow]:
+    return {row[1]: _attempt(row) for row in connection.execute(_LAST_OF, (_list(indexes), seq))}
+
+
+# ------------------------------------------------------------------------------------------------------------ logs
+
+_STREAM: Final = """
+    SELECT name, container, created, job_id, idx, serial FROM (
+        SELECT stream.name, container, stream.created, job.id AS job_id, idx, serial
+        FROM stream CROSS JOIN job USING (seq)
+        WHERE stream.realm = (SELECT id FROM symbol WHERE text = ?)
+          AND log_group = (SELECT id FROM symbol WHERE text = ?) AND stream.name >= ? AND stream.name < ?)"""
+
+
+def _stream(group: str, row: tuple[Any, ...]) -> StreamRow:
+    name, container, created, job, index, serial = row
+    key = AttemptKey(job, index, serial)
+    return StreamRow(group, name, task_id(key), container, created, key)
+
+
+def streams(
+    connection: Connection, account: str, region: str, group: str, prefix: str, after: str, limit: int
+) -> list[StreamRow]:
+    low = max(prefix, after + "\0") if after else prefix
+    values = (f"{account}/{region}", group, low, prefix + _LAST, limit)
+    return [_stream(group, row) for row in connection.execute(f"{_STREAM} ORDER BY name LIMIT ?", values)]
+
+
+def stream(connection: Connection, account: str, region: str, group: str, name: str) -> StreamRow | None:
+    row = connection.execute(_STREAM, (f"{account}/{region}", group, name, name + "\0")).fetchone()
+    return _stream(group, row) if row else None
+
+
+def groups(connection: Connection, account: str, region: str) -> list[GroupRow]:
+    sql = "SELECT name, created, retention FROM log_group WHERE realm = ? ORDER BY name"
+    return [GroupRow(*row) for row in connection.execute(sql, (f"{account}/{region}",))]
+
+
+# ------------------------------------------------------------------------------------------------------------ feed
+
+
+def feed_rows(connection: Connection, after: int, limit: int) -> list[FeedRow]:
+    sql = "SELECT seq, at, changes FROM feed WHERE seq > ? ORDER BY seq LIMIT ?"
+    return [FeedRow(seq, at, feed.decode(blob)) for seq, at, blob in connection.execute(sql, (after, limit))]
+
+
+def cursors(connection: Connection) -> dict[str, int]:
+    return dict(connection.execute("SELECT name, seq FROM cursor"))

@@ -1,0 +1,251 @@
+"""World -> rows: a `Dirty` made into JSON arrays on the loop's thread, and the SQL that writes them.
+
+Theory of operation
+-------------------
+Every statement in the commit thread costs a hand-over of the GIL, and so does every row of an `executemany`. So the
+loop's thread, which must read World anyway, makes one JSON text per table, and the commit thread runs one statement
+for each text that is not empty: ``INSERT ... SELECT ... FROM json_each(?)`` works off all rows without Python.
+
+`TABLES` pairs each text with its statement, in the order in which a commit runs them. Where a column is in `SYMBOLS`
+the row carries a text and the table the number that `symbol` gives to it.
+
+A row is made from the object itself, whole, so the order of changes within a commit does not matter. What is derived
+is not written: a job is updated only for its request to end and its end, a task only for its request to end.
+"""
+
+from typing import Any, Final
+
+from msgspec import json
+
+from batchery.core.messages import Change
+from batchery.core.model import Asked, Attempt, Definition, Dirty, Environment, Job, Queue, Realm
+from batchery.store import feed
+from batchery.store.store import Rows
+
+_encoder: Final = json.Encoder()
+encode_json: Final = _encoder.encode
+
+#: Columns that hold the number of a text in `symbol`.
+SYMBOLS: Final = frozenset({"realm", "queue", "definition", "shape", "environment", "log_group"})
+
+JOB: Final = (
+    *("seq", "id", "realm", "queue", "definition", "shape", "name", "size", "share", "needs", "created"),
+    *("asked_kind", "asked_reason", "asked_at", "code", "reason", "ended"),
+)
+JOB_CHANGE: Final = ("asked_kind", "asked_reason", "asked_at", "code", "reason", "ended")
+ATTEMPT: Final = (
+    *("seq", "idx", "serial", "used", "environment", "vcpus", "memory", "gpus", "code", "counts"),
+    *("placed", "starting", "started", "stopped", "recall_kind", "recall_reason", "recall_at", "doom", "cause"),
+    *("exit_code", "reason", "status_reason", "log_group", "log_stream", "address", "cpu_ms", "peak_mib"),
+)
+QUEUE: Final = (
+    *("arn", "name", "account", "region", "priority", "environments", "state", "status", "type", "policy"),
+    *("created", "blocked"),
+)
+ENVIRONMENT: Final = (
+    *("arn", "name", "account", "region", "kind", "max_vcpus", "pool", "doc", "state", "status", "status_reason"),
+    *("uuid", "created"),
+)
+DEFINITION: Final = ("arn", "name", "account", "region", "revision", "doc", "status", "created", "deregistered")
+ENDED: Final = ("seq", "first", "upto", "code", "reason", "at")
+TASK: Final = ("seq", "idx", "asked_kind", "asked_reason", "asked_at")
+
+_EACH: Final = "json_each(CAST(?1 AS TEXT))"
+
+
+def _put(table: str, columns: tuple[str, ...], key: tuple[str, ...] = (), symbols: bool = False) -> str:
+    """INSERT of every row of a text; with ``key`` an upsert. ``symbols``: look up the texts of columns in SYMBOLS."""
+    picks = [
+        f"(SELECT id FROM symbol WHERE text = value->>{at})" if symbols and column in SYMBOLS else f"value->>{at}"
+        for at, column in enumerate(columns)
+    ]
+    sql = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(picks)} FROM {_EACH}"
+    if not key:
+        return sql
+    sets = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in key)
+    return f"{sql} WHERE true ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sets}"
+
+
+def _update(table: str, key: str, columns: tuple[str, ...]) -> str:
+    """UPDATE of rows whose key comes first in each row of the text."""
+    picks = ", ".join(f"value->>{at} AS {column}" for at, column in enumerate((key, *columns)))
+    sets = ", ".join(f"{column} = new.{column}" for column in columns)
+    return f"UPDATE {table} SET {sets} FROM (SELECT {picks} FROM {_EACH}) AS new WHERE {table}.{key} = new.{key}"
+
+
+def _drop(table: str, key: str) -> str:
+    return f"DELETE FROM {table} WHERE {key} IN (SELECT value FROM {_EACH})"
+
+
+def _at(column: str) -> str:
+    return f"value->>{ATTEMPT.index(column)}"
+
+
+_FIRST_START: Final = f"""
+    {_at("started")} > 0 AND {_at("log_stream")} <> '' AND NOT EXISTS (
+        SELECT 1 FROM attempt WHERE started > 0
+        AND seq = {_at("seq")} AND idx = {_at("idx")} AND serial = {_at("serial")})"""
+
+#: What a commit runs, in this order: the name of a text in Rows.tables -> its statement. The texts of "log_group" and
+#: "stream" are that of "attempt": an attempt whose row has no start yet makes its stream.
+TABLES: Final[dict[str, str]] = {
+    "realm": f"INSERT INTO realm SELECT value->>0, value->>1 FROM {_EACH} WHERE true ON CONFLICT DO NOTHING",
+    "queue_gone": _drop("queue", "arn"),
+    "queue": _put("queue", QUEUE, ("arn",)),
+    "environment_gone": _drop("environment", "arn"),
+    "environment": _put("environment", ENVIRONMENT, ("arn",)),
+    "definition_gone": _drop("definition", "arn"),
+    "definition": _put("definition", DEFINITION, ("arn",)),
+    "tag_clear": _drop("tag", "arn"),
+    "tag_gone": f"DELETE FROM tag WHERE (arn, key) IN (SELECT value->>0, value->>1 FROM {_EACH})",
+    "tag": _put("tag", ("arn", "key", "value"), ("arn", "key")),
+    "job": _put("job", JOB, symbols=True),
+    "job_change": _update("job", "seq", JOB_CHANGE),
+    "spec": _put("spec", ("seq", "doc")),
+    "task": _put("task", TASK, ("seq", "idx")),
+    "ended": _put("ended", ENDED),
+    "log_group": f"""
+        INSERT INTO log_group
+        SELECT (SELECT text FROM job JOIN symbol ON symbol.id = job.realm WHERE seq = {_at("seq")}),
+               {_at("log_group")}, min({_at("started")}), 0
+        FROM {_EACH} WHERE {_FIRST_START} GROUP BY 1, 2 ON CONFLICT DO NOTHING""",
+    "stream": f"""
+        INSERT INTO stream (realm, log_group, name, created, seq, idx, serial, container)
+        SELECT (SELECT realm FROM job WHERE seq = {_at("seq")}),
+               (SELECT id FROM symbol WHERE text = {_at("log_group")}),
+               {", ".join(map(_at, ("log_stream", "started", "seq", "idx", "serial")))}, 'default'
+        FROM {_EACH} WHERE {_FIRST_START} ON CONFLICT DO NOTHING""",
+    "attempt": _put("attempt", ATTEMPT, ("seq", "idx", "serial"), symbols=True),
+    "evaluated": f"UPDATE meta SET evaluated = (SELECT max(evaluated, value) FROM {_EACH})",
+}
+
+
+def encode(dirty: Dirty, changes: list[Change]) -> Rows:
+    """Everything that the next commit writes. Reads World's objects, so it runs on the loop's thread."""
+    tables: dict[str, list[Any]] = {}
+    symbols: dict[str, None] = {}
+    if dirty.jobs:
+        _jobs(dirty, tables, symbols)
+    if dirty.attempts:
+        _attempts(dirty, tables, symbols)
+    if dirty.tasks:
+        rows = ((job.seq, task.index, task.asked) for job, task in dirty.tasks.values())
+        tables["task"] = [(seq, index, asked.kind, asked.reason, asked.at) for seq, index, asked in rows if asked]
+    if dirty.ended:
+        tables["ended"] = _spans(dirty)
+    if dirty.tags:
+        _tags(dirty, tables)
+    if dirty.queues or dirty.environments or dirty.definitions or dirty.realms:
+        _resources(dirty, tables)
+    if dirty.evaluated:
+        tables["evaluated"] = [dirty.evaluated]
+    texts = {name: encode_json(rows) for name, rows in tables.items() if rows}
+    if any(attempt.started for _, attempt in dirty.attempts.values()):
+        texts["log_group"] = texts["stream"] = texts["attempt"]
+    return Rows(texts, feed.encode(changes), list(symbols), feed.newest(changes))
+
+
+def realm_text(realm: Realm) -> str:
+    """A realm as one symbol."""
+    return f"{realm.account}/{realm.region}"
+
+
+def _jobs(dirty: Dirty, tables: dict[str, list[Any]], symbols: dict[str, None]) -> None:
+    new = {seq for seq, _ in dirty.specs}
+    shapes: dict[int, str] = {}  # by identity: shapes are interned, and hashing one costs more than encoding it
+    rows, changed = [], []
+    for seq, job in dirty.jobs.items():
+        change = _job_change(job)
+        if seq not in new:
+            if change != _UNCHANGED:
+                changed.append((seq, *change))
+            continue
+        shape = shapes.get(id(job.shape))
+        if shape is None:
+            shape = shapes[id(job.shape)] = encode_json(job.shape).decode()
+        needs = encode_json(job.needs).decode() if job.needs else ""
+        realm = realm_text(job.realm)
+        symbols[realm] = symbols[job.queue] = symbols[job.definition] = symbols[shape] = None
+        head = (seq, job.id, realm, job.queue, job.definition, shape, job.name, job.size, job.share, needs, job.created)
+        rows.append(head + change)
+    tables["job"], tables["job_change"] = rows, changed
+    tables["spec"] = dirty.specs
+
+
+_UNCHANGED: Final = (0, "", 0, None, "", 0)
+
+
+def _job_change(job: Job) -> tuple[Any, ...]:
+    asked, closed = job.asked, job.closed
+    if asked is None and closed is None:
+        return _UNCHANGED
+    end = (closed.code, closed.reason, closed.at) if closed else (None, "", 0)
+    return _asked(asked) + end
+
+
+def _asked(asked: Asked | None) -> tuple[int, str, int]:
+    return (asked.kind, asked.reason, asked.at) if asked else (0, "", 0)
+
+
+def _attempts(dirty: Dirty, tables: dict[str, list[Any]], symbols: dict[str, None]) -> None:
+    rows = []
+    for job, attempt in dirty.attempts.values():
+        symbols[attempt.environment] = symbols[attempt.log_group] = None
+        rows.append(_attempt(job.seq, attempt))
+    tables["attempt"] = rows
+
+
+def _attempt(seq: int, a: Attempt) -> tuple[Any, ...]:
+    return (
+        *(seq, a.key[1], a.key[2], a.used, a.environment, *a.resources, a.code, a.counts),
+        *(a.placed, a.starting, a.started, a.stopped, *_asked(a.recall), a.doom, a.cause),
+        *(a.exit_code, a.reason, a.status_reason, a.log_group, a.log_stream, a.address, a.cpu_ms, a.peak_mib),
+    )
+
+
+def _spans(dirty: Dirty) -> list[tuple[int, int, int, int, str, int]]:
+    """Ends of tasks. A plain job that is closed has its end in its own row."""
+    jobs = dirty.jobs
+    return [row for row in dirty.ended if (job := jobs.get(row[0])) is None or job.size or job.closed is None]
+
+
+def _tags(dirty: Dirty, tables: dict[str, list[Any]]) -> None:
+    """Fold what was done to each ARN, in order, into what is to be dropped and what is to be set."""
+    cleared: list[str] = []
+    final: dict[str, dict[str, str | None]] = {}
+    for arn, values, removed in dirty.tags:
+        tags = final.setdefault(arn, {})
+        tags.update(values)
+        if "*" in removed:
+            tags.clear()
+            cleared.append(arn)
+        tags.update(dict.fromkeys(key for key in removed if key != "*"))
+    tables["tag_clear"] = cleared
+    tables["tag_gone"] = [(arn, key) for arn, tags in final.items() for key, value in tags.items() if value is None]
+    tables["tag"] = [
+        (arn, key, value) for arn, tags in final.items() for key, value in tags.items() if value is not None
+    ]
+
+
+def _resources(dirty: Dirty, tables: dict[str, list[Any]]) -> None:
+    tables["realm"] = list(dirty.realms)
+    tables["queue_gone"] = [arn for arn, queue in dirty.queues.items() if queue is None]
+    tables["queue"] = [_queue(queue) for queue in dirty.queues.values() if queue is not None]
+    tables["environment_gone"] = [arn for arn, item in dirty.environments.items() if item is None]
+    tables["environment"] = [_environment(item) for item in dirty.environments.values() if item is not None]
+    tables["definition_gone"] = [arn for arn, item in dirty.definitions.items() if item is None]
+    tables["definition"] = [_definition(item) for item in dirty.definitions.values() if item is not None]
+
+
+def _queue(q: Queue) -> tuple[Any, ...]:
+    order, blocked = encode_json(q.order).decode(), encode_json(q.blocked).decode()
+    return (q.arn, q.name, *q.realm, q.priority, order, q.state, q.status, q.type, q.policy, q.created, blocked)
+
+
+def _environment(e: Environment) -> tuple[Any, ...]:
+    head = (e.arn, e.name, *e.realm, e.kind, e.max_vcpus, e.pool, e.doc)
+    return (*head, e.state, e.status, e.status_reason, e.uuid, e.created)
+
+
+def _definition(d: Definition) -> tuple[Any, ...]:
+    return (d.arn, d.name, *d.realm, d.revision, d.doc, d.status, d.created, d.deregistered)
