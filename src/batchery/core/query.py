@@ -8,7 +8,19 @@ from msgspec.structs import replace
 
 from batchery.core.explain import Why, blocked_words, why
 from batchery.core.index import job_code
-from batchery.core.model import CANCEL, Attempt, Definition, Environment, Job, Queue, Realm, Task, World, task_ref
+from batchery.core.model import (
+    CANCEL,
+    Attempt,
+    AttemptKey,
+    Definition,
+    Environment,
+    Job,
+    Queue,
+    Realm,
+    Task,
+    World,
+    task_ref,
+)
 from batchery.core.status import CLOSING, OFFERED, PENDING, RUNNABLE, SUBMITTED, summary
 
 
@@ -196,6 +208,11 @@ def running_count(world: World) -> int:
     return len(world.live)
 
 
+def alive(world: World, keys: list[AttemptKey]) -> set[AttemptKey]:
+    """Those of these attempts that are placed and have not ended."""
+    return {key for key in keys if key in world.live}
+
+
 def waiting(code: int) -> bool:
     """Nothing of the task has begun."""
     return code in (SUBMITTED, PENDING, CLOSING, RUNNABLE, OFFERED)
@@ -204,6 +221,7 @@ def waiting(code: int) -> bool:
 __all__ = [
     "Facts",
     "Why",
+    "alive",
     "children_page",
     "definitions",
     "environments",
