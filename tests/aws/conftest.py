@@ -1,0 +1,40 @@
+"""Fixtures of the tests over the wire."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from wire_pipeline import PROLOG, Pipeline, Server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for the tests of a file."""
+    made = Server(tmp_path_factory.mktemp("server"), "kill_grace = 2", PROLOG)
+    try:
+        yield made.start()
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers for one test: they may be killed."""
+    made: list[Server] = []
+
+    def make(settings: str = "kill_grace = 2", process: str = "") -> Server:
+        folder = tmp_path / f"server-{len(made)}"
+        folder.mkdir()
+        made.append(Server(folder, settings, process))
+        return made[-1].start()
+
+    try:
+        yield make
+    finally:
+        for one in made:
+            one.end()
+
+
+@pytest.fixture
+def pipeline(server: Server, tmp_path: Path) -> Pipeline:
+    return Pipeline(server, tmp_path)
