@@ -117,7 +117,7 @@ class Keys:
     def _look(self) -> tuple[int, int, int] | None:
         try:
             found = os.stat(self.path)
-        except FileNotFoundError:
+        except OSError:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_size
 
