@@ -15,9 +15,10 @@ import uvicorn
 from msgspec.structs import replace
 
 from batchery.api import definitions, environments, jobs, listing, logs, own, queues, tags, trail
-from batchery.api.http import make_app, uvicorn_config
+from batchery.api.http import make_app
 from batchery.api.keys import Keys, check_can_serve
 from batchery.api.readymade import ensure_realm_command
+from batchery.api.serving import uvicorn_config
 from batchery.config import Config
 from batchery.core.messages import EnsureRealm, Stop
 from batchery.core.model import Realm
@@ -27,7 +28,6 @@ from batchery.engines.local import LocalEngine
 from batchery.run.activity import ActivityFile
 from batchery.run.loop import Loop
 from batchery.run.retention import Retention
-from batchery.store.reads import SqliteReads
 from batchery.store.sqlite import SqliteStore
 from batchery.store.store import StoreError
 
@@ -90,14 +90,13 @@ async def running(config: Config, engine: Engine | None = None) -> AsyncIterator
         os.chmod(data, 0o700)
     except OSError as error:
         raise StartError(f"Cannot use {data} for data: {error.strerror}. Give another directory with --data.") from None
-    store = SqliteStore(data / "batchery.db", feed_rows=config.limits.feed_rows)
-    reads = SqliteReads(data / "batchery.db")
+    store = SqliteStore(data, feed_rows=config.limits.feed_rows)
     vcpus = host_vcpus()
 
     def open_realm(realm: Realm, now: int, uuid: str) -> EnsureRealm:
         return ensure_realm_command(realm, vcpus, now, uuid)
 
-    loop = Loop(config, store, reads, engine or choose_engine(config), open_realm)
+    loop = Loop(config, store, store.reads, engine or choose_engine(config), open_realm)
     try:
         await loop.start()
     except (StoreError, EngineError) as error:
@@ -106,7 +105,6 @@ async def running(config: Config, engine: Engine | None = None) -> AsyncIterator
         yield loop
     finally:
         await loop.stop()
-        reads.close()
 
 
 async def serve(
@@ -128,7 +126,7 @@ async def serve(
     gc.set_threshold(50_000, 20, 50)
     try:
         async with running(config) as loop:
-            server = QuietServer(uvicorn_config(make_app(loop, keys, config), config, sock))
+            server = QuietServer(uvicorn_config(make_app(loop, keys, config, lambda: loop.serving), config, sock))
             http = asyncio.create_task(server.serve(sockets=[sock]))
             housekeeping = Housekeeping(loop)
             await _until_started(server, http)
@@ -171,14 +169,14 @@ class Housekeeping:
     """What goes on beside the loop: retention, and the activity file."""
 
     def __init__(self, loop: Loop) -> None:
-        self._tasks = [asyncio.create_task(Retention(loop, loop.store).run())]
-        self._file = ActivityFile(Path(loop.config.activity_log)) if loop.config.activity_log else None
+        retention = Retention(loop, loop.prune_jobs, loop.prune_activity)
+        self._task = asyncio.create_task(retention.run())
+        self._file = ActivityFile(loop.config.activity_log) if loop.config.activity_log else None
         if self._file is not None:
-            loop.published.append(lambda changes, records: self._file.write(records) if self._file else None)
+            loop.published.append(self._file.publish)
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
         if self._file is not None:
-            await self._file.close()
+            await asyncio.to_thread(self._file.close)

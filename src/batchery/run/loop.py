@@ -143,6 +143,14 @@ class Loop:
             return
         await self.submit(self._open_realm(realm, self.now(), self.new_id()))
 
+    async def prune_jobs(self, before: int, limit: int) -> list[str]:
+        """Forget ended jobs (see Store.prune_jobs), but none that World holds."""
+        return await self._in_writer(self.store.prune_jobs, before, limit, frozenset(self.world.jobs))
+
+    async def prune_activity(self, before: int) -> int:
+        """Forget activity records (see Store.prune_activity)."""
+        return await self._in_writer(self.store.prune_activity, before)
+
     def report(self, commands: list[Command]) -> None:
         """What an engine reports: never refused. While the store cannot be written it is dropped, unacknowledged:
         the survey after the next load brings it again."""
