@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types tidy shapes sim demo bench clean
+.PHONY: help setup run test check lint types unit tidy shapes diagrams sim demo bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 $(VENV)/.run: pyproject.toml tools/venv.sh
 	@sh tools/venv.sh "$(PYTHON)" "$(VENV)" "."
@@ -17,25 +17,31 @@ $(VENV)/.dev: $(VENV)/.run
 	@sh tools/venv.sh "$(PYTHON)" "$(VENV)" ".[dev]"
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.dev
+	@sh tools/venv.sh "$(PYTHON)" "$(VENV)" ".[dev,bench]"
+	@touch $@
+
 setup: $(VENV)/.run ## make .venv with Batchery in it
 
 run: setup ## start the service (options: ARGS="--port 9000")
-	@$(BIN)/batchery serve $(ARGS)
+	@exec $(BIN)/batchery serve $(ARGS)
 
-test: $(VENV)/.dev ## install what the tests need, then run all of them (make check)
+test: $(VENV)/.dev ## install what the tests need, then all checks
 	@$(MAKE) --no-print-directory check
 
-check: $(VENV)/.dev lint types tidy ## ruff, mypy --strict, generated code fresh, pytest
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+check: lint types unit ## ruff, mypy --strict, and all tests: the house rules and generated code fresh among them
 
 lint: $(VENV)/.dev ## ruff: style and imports
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --exclude src/batchery/api/shapes.py .
+	$(BIN)/ruff format --check .
 
 types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy
 
-tidy: $(VENV)/.dev ## the house rules: imports, sizes, generated code and diagrams fresh
+unit: $(VENV)/.dev ## all tests (options: PYTEST_ARGS="-k cancel")
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+tidy: $(VENV)/.dev ## the house rules alone: imports, sizes, generated code fresh
 	$(BIN)/python -m pytest -q tests/tidy
 
 shapes: $(VENV)/.dev ## make api/shapes.py anew from the AWS service model
@@ -50,8 +56,7 @@ sim: $(VENV)/.dev ## the simulator, for longer (SEED=7 for one seed, SEEDS=2000 
 demo: setup ## a private server and a small pipeline, shown live
 	@$(BIN)/batchery demo
 
-bench: $(VENV)/.dev ## ratios against peers and limits, each in one run
-	@sh tools/venv.sh "$(PYTHON)" "$(VENV)" ".[dev,bench]"
+bench: $(VENV)/.bench ## ratios against peers and limits, each in one run
 	$(BIN)/python -m tools.bench
 
 clean: ## remove what was made
