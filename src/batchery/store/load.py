@@ -40,10 +40,11 @@ from batchery.store.rows import DEFINITION, ENVIRONMENT, QUEUE
 
 _OPEN: Final = "FROM job INDEXED BY job_open CROSS JOIN {} USING (seq) WHERE job.code IS NULL"
 _ATTEMPTS: Final = """
-    SELECT seq, idx, serial, used, environment, vcpus, memory, gpus, code, placed, starting, started, stopped,
-           recall_kind, recall_reason, recall_at, doom, cause, counts, exit_code, reason, status_reason, log_group,
-           log_stream, address, cpu_ms, peak_mib
-    FROM json_each(?) CROSS JOIN attempt ON seq = value->>0 AND idx = value->>1 AND serial = value->>2"""
+    SELECT job.id, idx, serial, used, environment, vcpus, memory, gpus, attempt.code, placed, starting, started, stopped,
+           recall_kind, recall_reason, recall_at, doom, cause, counts, exit_code, attempt.reason, status_reason,
+           log_group, log_stream, address, cpu_ms, peak_mib
+    FROM json_each(?) CROSS JOIN attempt ON seq = value->>0 AND idx = value->>1 AND serial = value->>2
+    CROSS JOIN job USING (seq)"""
 
 
 def _text(values: Iterable[Any]) -> str:
@@ -65,10 +66,10 @@ def load(connection: Connection) -> World:
             world = World()
             _resources(connection, world)
             symbols = Symbols(connection.execute("SELECT id, text FROM symbol"), world.shapes)
-            by_seq = _open_jobs(connection, world, symbols)
-            _ends(connection, by_seq)
-            _asks(connection, by_seq)
-            _attempts(connection, by_seq, symbols)
+            _open_jobs(connection, world, symbols)
+            _ends(connection, world.jobs)
+            _asks(connection, world.jobs)
+            _attempts(connection, world.jobs, symbols)
             _needed(connection, world, symbols)
         finally:
             connection.execute("ROLLBACK")
@@ -136,16 +137,16 @@ _JOB: Final = """
            asked_kind, asked_reason, asked_at FROM job INDEXED BY job_open WHERE code IS NULL ORDER BY seq"""
 
 
-def _open_jobs(connection: Connection, world: World, symbols: Symbols) -> dict[int, Job]:
+def _open_jobs(connection: Connection, world: World, symbols: Symbols) -> None:
     """Every open job, as if it had no task that began or ended. This loop is what a restart costs."""
     texts, realm_of, shape_of = symbols.texts, symbols.realm, symbols.shape
     realms, shapes = symbols.realms, symbols.shapes
-    jobs, by_seq, shares = world.jobs, {}, dict[str, str]()
+    jobs, shares = world.jobs, {"": ""}
     evaluated = world.evaluated
     for row in connection.execute(_JOB):
         id_, seq, realm, queue, name, definition, shape, created, size, share, needs, kind, reason, at = row
         code = SUBMITTED if seq > evaluated else CLOSING if kind else PENDING
-        jobs[id_] = by_seq[seq] = Job(
+        jobs[id_] = Job(
             id_,
             seq,
             realms.get(realm) or realm_of(realm),
@@ -155,12 +156,11 @@ def _open_jobs(connection: Connection, world: World, symbols: Symbols) -> dict[i
             shapes.get(shape) or shape_of(shape),
             created,
             size,
-            shares.setdefault(share, share),
+            share and shares.setdefault(share, share),
             _needs.decode(needs) if needs else (),
             bytearray(ONE[code] * size) if size else ONE[code],
             Asked(kind, reason, at) if kind else None,
         )
-    return by_seq
 
 
 def _set(job: Job, first: int, upto: int, code: int) -> None:
@@ -170,43 +170,41 @@ def _set(job: Job, first: int, upto: int, code: int) -> None:
         job.status = ONE[code]
 
 
-def _ends(connection: Connection, by_seq: dict[int, Job]) -> None:
-    rows = connection.execute(f"SELECT seq, first, upto, ended.code {_OPEN.format('ended')}")
-    for seq, first, upto, code in rows:
-        _set(by_seq[seq], first, upto, code)
+def _ends(connection: Connection, jobs: dict[str, Job]) -> None:
+    rows = connection.execute(f"SELECT id, first, upto, ended.code {_OPEN.format('ended')}")
+    for id_, first, upto, code in rows:
+        _set(jobs[id_], first, upto, code)
 
 
-def _asks(connection: Connection, by_seq: dict[int, Job]) -> None:
+def _asks(connection: Connection, jobs: dict[str, Job]) -> None:
     """Children that were asked to end by their own ids."""
-    columns = "seq, idx, task.asked_kind, task.asked_reason, task.asked_at"
-    for seq, index, kind, reason, at in connection.execute(f"SELECT {columns} {_OPEN.format('task')}"):
-        job = by_seq[seq]
+    columns = "id, idx, task.asked_kind, task.asked_reason, task.asked_at"
+    for id_, index, kind, reason, at in connection.execute(f"SELECT {columns} {_OPEN.format('task')}"):
+        job = jobs[id_]
         job.tasks[index] = Task(index, asked=Asked(kind, reason, at))
         if job.status[index] == PENDING:
             _set(job, index, index + 1, CLOSING)
 
 
-def _attempts(connection: Connection, by_seq: dict[int, Job], symbols: Symbols) -> None:
+def _attempts(connection: Connection, jobs: dict[str, Job], symbols: Symbols) -> None:
     """What a task's attempts say of it: how many, how many count, and whether the newest one is live."""
     # The bare columns beside max() are those of the row that has it (lang_select: "Bare columns in an aggregate").
-    columns = "seq, idx, max(serial), used, counts, attempt.code"
+    columns = "id, idx, max(serial), used, counts, attempt.code"
     live: list[tuple[int, int, int]] = []
-    for seq, index, serial, used, counts, code in connection.execute(
-        f"SELECT {columns} {_OPEN.format('attempt')} GROUP BY seq, idx"
-    ):
-        job = by_seq[seq]
+    rows = connection.execute(f"SELECT {columns} {_OPEN.format('attempt')} GROUP BY seq, idx")
+    for id_, index, serial, used, counts, code in rows:
+        job = jobs[id_]
         task = job.tasks.get(index)
         if task is None:
             task = job.tasks[index] = Task(index)
         task.serial, task.used = serial, used + (counts if code not in LIVE else 0)
         if code in LIVE:
-            live.append((seq, index, serial))
+            live.append((job.seq, index, serial))
             _set(job, index, index + 1, code)
         elif job.status[index] not in ENDED:
             _set(job, index, index + 1, RUNNABLE)
-    for seq, *row in connection.execute(_ATTEMPTS, (_text(live),)):
-        job = by_seq[seq]
-        job.tasks[row[0]].live = _attempt(job.id, row, symbols)
+    for id_, *row in connection.execute(_ATTEMPTS, (_text(live),)):
+        jobs[id_].tasks[row[0]].live = _attempt(id_, row, symbols)
 
 
 def _attempt(job: str, row: list[Any], symbols: Symbols) -> Attempt:
@@ -248,9 +246,9 @@ def _forgotten(id_: str, width: int) -> Job:
 
 
 _GHOST: Final = """
-    SELECT id, seq, realm, queue, name, definition, shape, created, size, share, needs,
+    SELECT job.id, seq, realm, queue, name, definition, shape, created, size, share, needs,
            asked_kind, asked_reason, asked_at, code, reason, ended
-    FROM json_each(?) CROSS JOIN job ON id = value WHERE code IS NOT NULL"""
+    FROM json_each(?) CROSS JOIN job ON job.id = value WHERE code IS NOT NULL"""
 
 
 def ghosts(connection: Connection, ids: Iterable[str], symbols: Symbols | None = None) -> dict[str, Job]:
@@ -259,7 +257,7 @@ def ghosts(connection: Connection, ids: Iterable[str], symbols: Symbols | None =
     if symbols is None:
         numbers = {number for row in rows for number in (row[2], row[3], row[5], row[6])}
         texts = connection.execute(
-            "SELECT id, text FROM json_each(?) CROSS JOIN symbol ON id = value", (_text(numbers),)
+            "SELECT symbol.id, text FROM json_each(?) CROSS JOIN symbol ON symbol.id = value", (_text(numbers),)
         )
         symbols = Symbols(texts, {})
     found: dict[str, Job] = {}

@@ -114,7 +114,7 @@ def task_asked(connection: Connection, seq: int, indexes: list[int]) -> dict[int
 
 def tags(connection: Connection, arns: list[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {arn: {} for arn in arns}
-    sql = "SELECT arn, key, tag.value FROM json_each(?) AS each CROSS JOIN tag ON arn = each.value"
+    sql = "SELECT arn, tag.key, tag.value FROM json_each(?) AS each CROSS JOIN tag ON arn = each.value"
     for arn, key, value in connection.execute(sql, (_list(found),)):
         found[arn][key] = value
     return found

@@ -28,10 +28,6 @@ encode_json: Final = _encoder.encode
 #: Columns that hold the number of a text in `symbol`.
 SYMBOLS: Final = frozenset({"realm", "queue", "definition", "shape", "environment", "log_group"})
 
-JOB: Final = (
-    *("seq", "id", "realm", "queue", "definition", "shape", "name", "size", "share", "needs", "created"),
-    *("asked_kind", "asked_reason", "asked_at", "code", "reason", "ended"),
-)
 JOB_CHANGE: Final = ("asked_kind", "asked_reason", "asked_at", "code", "reason", "ended")
 ATTEMPT: Final = (
     *("seq", "idx", "serial", "used", "environment", "vcpus", "memory", "gpus", "code", "counts"),
@@ -77,17 +73,40 @@ def _drop(table: str, key: str) -> str:
     return f"DELETE FROM {table} WHERE {key} IN (SELECT value FROM {_EACH})"
 
 
-def _at(column: str) -> str:
-    return f"value->>{ATTEMPT.index(column)}"
+# Jobs come in bursts that are alike but for four columns, and picking a column from JSON costs half a microsecond: so
+# the text of "job" is [[realm, queue, definition, shape, size, share, needs, [[seq, id, name, created], ...]], ...].
+_JOBS: Final = f"""
+    WITH alike AS MATERIALIZED (
+        SELECT (SELECT id FROM symbol WHERE text = value->>0) AS realm,
+               (SELECT id FROM symbol WHERE text = value->>1) AS queue,
+               (SELECT id FROM symbol WHERE text = value->>2) AS definition,
+               (SELECT id FROM symbol WHERE text = value->>3) AS shape,
+               value->>4 AS size, value->>5 AS share, value->>6 AS needs, value->'$[7]' AS jobs
+        FROM {_EACH})
+    INSERT INTO job (seq, id, name, created, realm, queue, definition, shape, size, share, needs)
+    SELECT value->>0, value->>1, value->>2, value->>3, realm, queue, definition, shape, size, share, needs
+    FROM alike CROSS JOIN json_each(alike.jobs)"""
 
+# A stream is made when its attempt first has a start: that it has none yet is seen in the row to be replaced. Its text
+# is [[seq, idx, serial, started, log_group, log_stream], ...] of all attempts with a start.
+_STREAMS: Final = f"""
+    INSERT INTO stream (realm, log_group, name, created, seq, idx, serial, container)
+    SELECT (SELECT realm FROM job WHERE seq = value->>0), (SELECT id FROM symbol WHERE text = value->>4),
+           value->>5, value->>3, value->>0, value->>1, value->>2, 'default'
+    FROM {_EACH}
+    WHERE NOT EXISTS (
+        SELECT 1 FROM attempt WHERE seq = value->>0 AND idx = value->>1 AND serial = value->>2 AND started > 0)
+    ON CONFLICT DO NOTHING"""
+# A group comes with its first stream. Where it was deleted, the end of an attempt does not bring it back.
+_GROUPS: Final = f"""
+    INSERT INTO log_group (realm, name, created, retention)
+    SELECT value->>0, value->>1, value->>2, 0 FROM {_EACH}
+    WHERE EXISTS (
+        SELECT 1 FROM stream WHERE realm = (SELECT id FROM symbol WHERE text = value->>0)
+        AND log_group = (SELECT id FROM symbol WHERE text = value->>1))
+    ON CONFLICT DO NOTHING"""
 
-_FIRST_START: Final = f"""
-    {_at("started")} > 0 AND {_at("log_stream")} <> '' AND NOT EXISTS (
-        SELECT 1 FROM attempt WHERE started > 0
-        AND seq = {_at("seq")} AND idx = {_at("idx")} AND serial = {_at("serial")})"""
-
-#: What a commit runs, in this order: the name of a text in Rows.tables -> its statement. The texts of "log_group" and
-#: "stream" are that of "attempt": an attempt whose row has no start yet makes its stream.
+#: What a commit runs, in this order: the name of a text in Rows.tables -> its statement.
 TABLES: Final[dict[str, str]] = {
     "realm": f"INSERT INTO realm SELECT value->>0, value->>1 FROM {_EACH} WHERE true ON CONFLICT DO NOTHING",
     "queue_gone": _drop("queue", "arn"),
@@ -99,22 +118,13 @@ TABLES: Final[dict[str, str]] = {
     "tag_clear": _drop("tag", "arn"),
     "tag_gone": f"DELETE FROM tag WHERE (arn, key) IN (SELECT value->>0, value->>1 FROM {_EACH})",
     "tag": _put("tag", ("arn", "key", "value"), ("arn", "key")),
-    "job": _put("job", JOB, symbols=True),
+    "job": _JOBS,
     "job_change": _update("job", "seq", JOB_CHANGE),
     "spec": _put("spec", ("seq", "doc")),
     "task": _put("task", TASK, ("seq", "idx")),
     "ended": _put("ended", ENDED),
-    "log_group": f"""
-        INSERT INTO log_group
-        SELECT (SELECT text FROM job JOIN symbol ON symbol.id = job.realm WHERE seq = {_at("seq")}),
-               {_at("log_group")}, min({_at("started")}), 0
-        FROM {_EACH} WHERE {_FIRST_START} GROUP BY 1, 2 ON CONFLICT DO NOTHING""",
-    "stream": f"""
-        INSERT INTO stream (realm, log_group, name, created, seq, idx, serial, container)
-        SELECT (SELECT realm FROM job WHERE seq = {_at("seq")}),
-               (SELECT id FROM symbol WHERE text = {_at("log_group")}),
-               {", ".join(map(_at, ("log_stream", "started", "seq", "idx", "serial")))}, 'default'
-        FROM {_EACH} WHERE {_FIRST_START} ON CONFLICT DO NOTHING""",
+    "stream": _STREAMS,
+    "log_group": _GROUPS,
     "attempt": _put("attempt", ATTEMPT, ("seq", "idx", "serial"), symbols=True),
     "evaluated": f"UPDATE meta SET evaluated = (SELECT max(evaluated, value) FROM {_EACH})",
 }
@@ -140,8 +150,6 @@ def encode(dirty: Dirty, changes: list[Change]) -> Rows:
     if dirty.evaluated:
         tables["evaluated"] = [dirty.evaluated]
     texts = {name: encode_json(rows) for name, rows in tables.items() if rows}
-    if any(attempt.started for _, attempt in dirty.attempts.values()):
-        texts["log_group"] = texts["stream"] = texts["attempt"]
     return Rows(texts, feed.encode(changes), list(symbols), feed.newest(changes))
 
 
@@ -152,24 +160,30 @@ def realm_text(realm: Realm) -> str:
 
 def _jobs(dirty: Dirty, tables: dict[str, list[Any]], symbols: dict[str, None]) -> None:
     new = {seq for seq, _ in dirty.specs}
-    shapes: dict[int, str] = {}  # by identity: shapes are interned, and hashing one costs more than encoding it
-    rows, changed = [], []
+    alike: dict[tuple[Any, ...], list[Any]] = {}
+    changed = []
     for seq, job in dirty.jobs.items():
+        if seq in new:
+            # Shapes are interned, and hashing one costs more than all the rest.
+            kind = (id(job.shape), job.queue, job.definition, job.size, job.share, job.needs, job.realm)
+            jobs = alike.get(kind)
+            if jobs is None:
+                jobs = alike[kind] = []
+                tables.setdefault("job", []).append(_alike(job, jobs, symbols))
+            jobs.append((seq, job.id, job.name, job.created))
         change = _job_change(job)
-        if seq not in new:
-            if change != _UNCHANGED:
-                changed.append((seq, *change))
-            continue
-        shape = shapes.get(id(job.shape))
-        if shape is None:
-            shape = shapes[id(job.shape)] = encode_json(job.shape).decode()
-        needs = encode_json(job.needs).decode() if job.needs else ""
-        realm = realm_text(job.realm)
-        symbols[realm] = symbols[job.queue] = symbols[job.definition] = symbols[shape] = None
-        head = (seq, job.id, realm, job.queue, job.definition, shape, job.name, job.size, job.share, needs, job.created)
-        rows.append(head + change)
-    tables["job"], tables["job_change"] = rows, changed
+        if change != _UNCHANGED:
+            changed.append((seq, *change))
+    tables["job_change"] = changed
     tables["spec"] = dirty.specs
+
+
+def _alike(job: Job, jobs: list[Any], symbols: dict[str, None]) -> tuple[Any, ...]:
+    shape = encode_json(job.shape).decode()
+    needs = encode_json(job.needs).decode() if job.needs else ""
+    realm = realm_text(job.realm)
+    symbols[realm] = symbols[job.queue] = symbols[job.definition] = symbols[shape] = None
+    return (realm, job.queue, job.definition, shape, job.size, job.share, needs, jobs)
 
 
 _UNCHANGED: Final = (0, "", 0, None, "", 0)
@@ -188,11 +202,17 @@ def _asked(asked: Asked | None) -> tuple[int, str, int]:
 
 
 def _attempts(dirty: Dirty, tables: dict[str, list[Any]], symbols: dict[str, None]) -> None:
-    rows = []
-    for job, attempt in dirty.attempts.values():
-        symbols[attempt.environment] = symbols[attempt.log_group] = None
-        rows.append(_attempt(job.seq, attempt))
-    tables["attempt"] = rows
+    rows: list[Any] = []
+    streams: list[Any] = []
+    groups: dict[tuple[str, str], int] = {}
+    for job, a in dirty.attempts.values():
+        symbols[a.environment] = symbols[a.log_group] = None
+        rows.append(_attempt(job.seq, a))
+        if a.started and a.log_stream:
+            streams.append((job.seq, a.key[1], a.key[2], a.started, a.log_group, a.log_stream))
+            groups.setdefault((realm_text(job.realm), a.log_group), a.started)
+    tables["attempt"], tables["stream"] = rows, streams
+    tables["log_group"] = [(*group, created) for group, created in groups.items()]
 
 
 def _attempt(seq: int, a: Attempt) -> tuple[Any, ...]:

@@ -38,12 +38,12 @@ CREATE TABLE job (
     share TEXT NOT NULL,
     needs TEXT NOT NULL, -- '' or JSON [[job, index, kind], ...]
     created INTEGER NOT NULL,
-    asked_kind INTEGER NOT NULL CHECK (asked_kind BETWEEN 0 AND 7), -- bits: 1 cancel, 2 terminate, 4 void
-    asked_reason TEXT NOT NULL,
-    asked_at INTEGER NOT NULL,
+    asked_kind INTEGER NOT NULL DEFAULT 0 CHECK (asked_kind BETWEEN 0 AND 7), -- bits: 1 cancel, 2 terminate, 4 void
+    asked_reason TEXT NOT NULL DEFAULT '',
+    asked_at INTEGER NOT NULL DEFAULT 0,
     code INTEGER CHECK (code IN (5, 6)), -- NULL while open: then its status is derived
-    reason TEXT NOT NULL,
-    ended INTEGER NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',
+    ended INTEGER NOT NULL DEFAULT 0,
     CHECK (asked_kind <> 0 OR (asked_reason = '' AND asked_at = 0)),
     CHECK (code IS NOT NULL OR (reason = '' AND ended = 0))
 ) STRICT;
