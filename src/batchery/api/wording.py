@@ -26,9 +26,7 @@ def explain(fault: str, shape: Any, code: str, request_id: str) -> ApiError:
     if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
         path = f"{path}.{missing[1]}" if path else missing[1]
         what = "missing"
-    elif what.endswith("got `null`"):
-        what = "missing" if path in _required(shape) else "null"
-    elif what == "Expected `str` of length >= 1" and path in _required(shape):
+    elif path in _required(shape) and (what.endswith("got `null`") or what == "Expected `str` of length >= 1"):
         what = "missing"
     if what == "missing":
         message, wrapped = f"'{path}' is a required field{_emptiness(shape, path)}", ""
