@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ from batchery.core.model import Realm
 from batchery.core.query import running_count
 from batchery.engines.engine import Engine, EngineError
 from batchery.engines.local import LocalEngine
-from batchery.run.activity import ActivityFile
+from batchery.run.activity import ActivityLog
 from batchery.run.loop import Loop
 from batchery.run.retention import Retention
 from batchery.store.sqlite import SqliteStore
@@ -134,7 +135,8 @@ async def serve(
                 host, port = sock.getsockname()[:2]
                 ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
             ending = asyncio.create_task(stop.wait())
-            await asyncio.wait({ending, loop.failed, http}, return_when=asyncio.FIRST_COMPLETED)
+            watched: set[asyncio.Future[Any]] = {ending, loop.failed, http}
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             ending.cancel()
             if stop_jobs and not loop.failed.done():
                 await end_jobs(loop)
@@ -171,7 +173,7 @@ class Housekeeping:
     def __init__(self, loop: Loop) -> None:
         retention = Retention(loop, loop.prune_jobs, loop.prune_activity)
         self._task = asyncio.create_task(retention.run())
-        self._file = ActivityFile(loop.config.activity_log) if loop.config.activity_log else None
+        self._file = ActivityLog(loop.config.activity_log) if loop.config.activity_log else None
         if self._file is not None:
             loop.published.append(self._file.publish)
 
