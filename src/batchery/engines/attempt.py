@@ -120,7 +120,7 @@ class Attempt:
         environment = {"HOME": home if os.path.isdir(home) else self.slip.workdir, **basics, **self.task.environment}
         environment["BATCHERY_ATTEMPT"] = str(self.key)
         if gpus:
-            visible = ",".join(str(index) for index in self.slip.gpus)
+            visible = ",".join(str(index) for index in self.slip.share.gpus)
             environment["CUDA_VISIBLE_DEVICES"] = visible
             environment["NVIDIA_VISIBLE_DEVICES"] = visible or "void"
         return environment

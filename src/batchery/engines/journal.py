@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from batchery.core.model import AttemptKey
+from batchery.engines.room import Share
 from batchery.engines.wire import News
 
 COMPACT_BYTES: Final = 8 * 1024 * 1024
@@ -25,13 +26,9 @@ class Slip(Struct, omit_defaults=True):
     key: AttemptKey
     name: str
     log_path: str
-    vcpus: int
-    memory: int
-    pool: str
-    pool_vcpus: int
     timeout: int
     grace: int
-    gpus: tuple[int, ...] = ()
+    share: Share
     workdir: str = ""
     cgroup: str = ""
     keep: bool = False  # the workdir stays

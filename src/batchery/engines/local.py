@@ -10,11 +10,9 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 import batchery
 from batchery.config import Process
@@ -23,7 +21,9 @@ from batchery.core.model import AttemptKey, Capacity
 from batchery.engines import places, reaper, wire
 from batchery.engines.engine import EngineError, Order, Survey
 from batchery.engines.images import entry
+from batchery.engines.line import Line
 from batchery.engines.spawn import identity_of
+from batchery.engines.ulimits import ulimits
 
 AHEAD: Final = 64  # placements beyond capacity: enough to keep the agent busy for the time of a commit
 START_SECONDS: Final = 20.0
@@ -32,48 +32,6 @@ REMEMBERED: Final = 10_000
 _PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "LANG", "TZ", "XDG_RUNTIME_DIR", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 _log = logging.getLogger(__name__)
-
-
-class _Line(asyncio.Protocol):
-    """The socket to the agent."""
-
-    def __init__(self, engine: "LocalEngine") -> None:
-        self._engine = engine
-        self._frames = wire.Frames()
-        self.transport: asyncio.Transport | None = None
-        self.welcome: asyncio.Future[wire.Welcome] = asyncio.get_running_loop().create_future()
-        self.lost = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for body in self._frames.feed(data):
-                for message in wire.from_agent.decode(body):
-                    if not isinstance(message, wire.Welcome):
-                        self._engine._heard(message)
-                    elif not self.welcome.done():
-                        self.welcome.set_result(message)
-        except ValueError as error:
-            _log.error("the agent says what cannot be understood: %s", error)
-            self.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        self.lost.set()
-        if not self.welcome.done():
-            self.welcome.set_exception(ConnectionResetError("the agent hung up"))
-            self.welcome.exception()  # whether or not anybody waits for it
-
-    def send(self, *messages: object) -> None:
-        if self.transport is not None:
-            self.transport.write(wire.frame(messages))
-
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
 
 
 class LocalEngine:
@@ -85,7 +43,7 @@ class LocalEngine:
         self._data = data_dir.resolve()
         self._logs = logs_dir
         self._process = process
-        self._line: _Line | None = None
+        self._line: Line | None = None
         self._welcome: wire.Welcome | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._closing = False
@@ -138,7 +96,7 @@ class LocalEngine:
         self._say_again(line)
         self._connected.set()
 
-    def _say_again(self, line: _Line) -> None:
+    def _say_again(self, line: Line) -> None:
         if self._acks:
             line.send(wire.AckThese(list(self._acks)))
         by_grace: dict[int, list[AttemptKey]] = {}
@@ -151,11 +109,11 @@ class LocalEngine:
         if self._orders:
             line.send(wire.Launch(list(self._orders.values())))
 
-    async def _dial(self) -> _Line | None:
+    async def _dial(self) -> Line | None:
         """A greeted connection; None if nobody answers."""
         try:
             path = places.socket_note(self._data).read_text()
-            _, line = await asyncio.get_running_loop().create_unix_connection(lambda: _Line(self), path)
+            _, line = await asyncio.get_running_loop().create_unix_connection(lambda: Line(self._heard), path)
         except PermissionError:
             raise EngineError(
                 f"The agent of {self._data} belongs to another user: run the server as that one."
@@ -288,23 +246,7 @@ class LocalEngine:
     def _task(self, order: Order) -> wire.Task:
         container = order.containers[0]
         run = entry(self._process.images, container.image, container.command, container.environment)
-        return wire.Task(
-            order.key,
-            order.task_id,
-            container.name,
-            container.image,
-            run.argv,
-            run.environment,
-            container.log_path,
-            order.resources.vcpus,
-            order.resources.memory,
-            order.resources.gpus,
-            order.pool,
-            order.pool_vcpus,
-            order.timeout,
-            container.stop_timeout,
-            ulimits(container.spec),
-        )
+        return wire.task_of(order, run.argv, run.environment, ulimits(container.spec))
 
     async def kill(self, keys: list[AttemptKey], grace: int) -> None:
         for key in keys:
@@ -407,24 +349,3 @@ class LocalEngine:
             "gpus": str(self._welcome.gpus),
             **self._welcome.facts,
         }
-
-
-class _Ulimit(msgspec.Struct, rename="camel"):
-    name: str
-    soft_limit: int
-    hard_limit: int
-
-
-class _Spec(msgspec.Struct):
-    ulimits: list[_Ulimit] = []
-
-
-_spec: Final = msgspec.json.Decoder(_Spec)
-
-
-def ulimits(spec: str) -> tuple[tuple[str, int, int], ...]:
-    """The ulimits of effective containerProperties (JSON): name, soft, hard."""
-    if '"ulimits"' not in spec:
-        return ()
-    found: Sequence[_Ulimit] = _spec.decode(spec).ulimits
-    return tuple((one.name, one.soft_limit, one.hard_limit) for one in found)

@@ -53,7 +53,7 @@ class Orphans:
     def _take(self, attempt: Attempt, begun: Begun | None, living: list[census.Stat], same_boot: bool) -> None:
         runner = self._runner
         runner.live += 1
-        runner.room.take_again(attempt.slip)
+        runner.room.take_again(attempt.slip.share)
         attempt.adopted = True
         attempt.index = LogIndex(attempt.slip.log_path, resume=True)
         if runner.cgroups is not None and attempt.slip.cgroup and same_boot:

@@ -6,10 +6,19 @@ than its pool, is cut to it and so runs alone.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from batchery.core.model import AttemptKey
-from batchery.engines.journal import Slip
 from batchery.engines.wire import Task
+
+
+class Share(NamedTuple):
+    """What one attempt holds: of its pool, of the host's memory (MiB), and which GPUs."""
+
+    pool: str
+    vcpus: int
+    memory: int
+    gpus: tuple[int, ...] = ()
 
 
 class Room:
@@ -44,26 +53,24 @@ class Room:
                 del self.held[task.key]
                 yield task
 
-    def take(self, task: Task) -> tuple[int, ...]:
-        """It begins: its GPUs, by index."""
+    def take(self, task: Task) -> Share:
+        """It begins: what it holds from now on."""
         free = (index for index in range(self.gpus) if index not in self._gpus)
         gpus = tuple(index for index, _ in zip(free, range(task.gpus), strict=False))
-        self._count(task.pool, min(task.vcpus, task.pool_vcpus), min(task.memory, self.memory), gpus)
-        return gpus
+        share = Share(task.pool, min(task.vcpus, task.pool_vcpus), min(task.memory, self.memory), gpus)
+        self.take_again(share)
+        return share
 
-    def take_again(self, slip: Slip) -> None:
-        """It ran already when this agent started."""
-        self._count(slip.pool, slip.vcpus, slip.memory, slip.gpus)
+    def take_again(self, share: Share) -> None:
+        """It began before this room was made."""
+        self._memory += share.memory
+        self._pools[share.pool] = self._pools.get(share.pool, 0) + share.vcpus
+        self._gpus.update(share.gpus)
 
-    def give(self, slip: Slip) -> None:
+    def give(self, share: Share) -> None:
         """It is over."""
-        self._memory -= slip.memory
-        self._gpus.difference_update(slip.gpus)
-        left = self._pools.pop(slip.pool, 0) - slip.vcpus
+        self._memory -= share.memory
+        self._gpus.difference_update(share.gpus)
+        left = self._pools.pop(share.pool, 0) - share.vcpus
         if left > 0:
-            self._pools[slip.pool] = left
-
-    def _count(self, pool: str, vcpus: int, memory: int, gpus: tuple[int, ...]) -> None:
-        self._memory += memory
-        self._pools[pool] = self._pools.get(pool, 0) + vcpus
-        self._gpus.update(gpus)
+            self._pools[share.pool] = left

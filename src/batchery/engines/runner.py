@@ -23,6 +23,7 @@ from batchery.engines.attempt import CLEARING, ENDED, PROLOG, RUNNING, SHIM, Att
 from batchery.engines.cgroups import Cgroups
 from batchery.engines.images import cannot_start
 from batchery.engines.journal import Acked, Begun, Journal, Memory, Noted, Over, Slip
+from batchery.engines.killing import kill_rest, signal_trees
 from batchery.engines.logindex import PERIOD
 from batchery.engines.room import Room
 from batchery.engines.spawn import End, Identity, Program, exec_error, spawn
@@ -74,7 +75,7 @@ class Runner:
         self.attempts: dict[AttemptKey, Attempt] = {}  # live, and ended but not acknowledged
         self.live = 0
         self.told: list[News] = []
-        self.strays = Strays()
+        self._strays = Strays()
         self._pids: dict[int, Attempt] = {}
         self._refused = Memo()
         self._acked = Memo()
@@ -161,18 +162,13 @@ class Runner:
                 self._begin(task)
 
     def _begin(self, task: Task) -> None:
-        room = self.room
         slip = Slip(
             task.key,
             task.name,
             task.log_path,
-            min(task.vcpus, task.pool_vcpus),
-            min(task.memory, room.memory),
-            task.pool,
-            task.pool_vcpus,
             task.timeout,
             task.grace,
-            room.take(task),
+            self.room.take(task),
             keep=self.settings.keep_workdirs,
         )
         attempt = Attempt(slip, self.identity, task)
@@ -180,8 +176,8 @@ class Runner:
         self.live += 1
         try:
             slip.workdir = self.workdirs.take(task.task_id, self.identity, slip.keep)
-            if self.cgroups is not None and slip.memory:
-                attempt.cgroup = self.cgroups.take(slip.memory)
+            if self.cgroups is not None and slip.share.memory:
+                attempt.cgroup = self.cgroups.take(slip.share.memory)
                 slip.cgroup = str(attempt.cgroup.path)
             self._prepare_log(task.log_path)
         except OSError as error:
@@ -280,7 +276,7 @@ class Runner:
     def child_ended(self, end: End) -> None:
         attempt = self._pids.pop(end.pid, None)
         if attempt is None:
-            self.strays.ended(end.pid)
+            self._strays.ended(end.pid)
             return
         if attempt.status >= 0:
             self.shim_said(attempt.key)
@@ -305,28 +301,11 @@ class Runner:
 
     def _clear(self, attempt: Attempt) -> None:
         """Kill what is left of it; at its end when nothing is."""
-        if self._kill_rest(attempt):
+        if kill_rest(attempt, self._strays, self._pids):
             attempt.patience = min(attempt.patience * 2, 500)
             self.alarm(clock() + attempt.patience, attempt, CLEAR)
         else:
             self._finish(attempt)
-
-    def _kill_rest(self, attempt: Attempt) -> bool:
-        alive = census.signal_group(attempt.pid, 0) if attempt.pid else False
-        if alive:
-            census.signal_group(attempt.pid, signal.SIGKILL)
-        if attempt.cgroup is not None and attempt.cgroup.pids():
-            attempt.cgroup.kill()
-            return True
-        if attempt.adopted:
-            rest = census.members({}, [str(attempt.key)]).get(str(attempt.key), [])
-        elif attempt.cgroup is None:
-            rest = self.strays.of(str(attempt.key), attempt.pid, self._pids)
-        else:
-            rest = []
-        for stat in rest:
-            census.send(stat, signal.SIGKILL)
-        return alive or bool(rest)
 
     def _fail(self, attempt: Attempt, error: str) -> None:
         attempt.error = error
@@ -343,7 +322,7 @@ class Runner:
             self.cgroups.give(attempt.cgroup)
             attempt.cgroup = None
         self.workdirs.give(attempt.slip.workdir, attempt.slip.keep)
-        self.room.give(attempt.slip)
+        self.room.give(attempt.slip.share)
         attempt.task = None
         self.journal.add(Over(news))
         self.told.append(news)
@@ -358,27 +337,7 @@ class Runner:
             if not attempt.deadline or now + grace < attempt.deadline:
                 attempt.deadline = now + grace
                 self.alarm(attempt.deadline, attempt, KILL)
-        self._signal(fresh, signal.SIGTERM)
-
-    def _signal(self, attempts: list[Attempt], number: signal.Signals) -> None:
-        """To every process of each of these."""
-        scan: list[Attempt] = []
-        for attempt in attempts:
-            if attempt.cgroup is None:
-                census.signal_group(attempt.pid, number)
-                scan.append(attempt)
-            elif number == signal.SIGKILL:
-                attempt.cgroup.kill()
-            else:
-                for pid in attempt.cgroup.pids():
-                    census.signal_pid(pid, number)
-        if not scan:
-            return
-        groups = {a.pid for a in scan}
-        for stats in census.members({a.pid: str(a.key) for a in scan}, [str(a.key) for a in scan]).values():
-            for stat in stats:
-                if stat.group not in groups:
-                    census.send(stat, number)
+        signal_trees(fresh, signal.SIGTERM)
 
     # ---------------------------------------------------------------------------------------------- time
 
@@ -421,4 +380,4 @@ class Runner:
                 self.alarm(now + 500, attempt, KILL)
             elif not attempt.cause:
                 self._doom([attempt], TIMEOUT, attempt.slip.grace)
-        self._signal(late, signal.SIGKILL)
+        signal_trees(late, signal.SIGKILL)

@@ -147,7 +147,9 @@ def spawn(program: Program) -> Spawned:
 
 
 def _spawn(path: str, argv: Sequence[str], environment: dict[str, str], actions: Sequence[tuple[Any, ...]]) -> int:
-    return os.posix_spawn(path, list(argv), environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_IGNORED)
+    return os.posix_spawn(
+        path, list(argv), environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_IGNORED
+    )
 
 
 def _spawn_shim(program: Program) -> Spawned:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from batchery.core.messages import ContainerEnd, Exited, Lost, Report, Started, Starting
 from batchery.core.model import AttemptKey
+from batchery.engines.engine import Order
 
 PROTOCOL: Final = 1
 FRAME_MAX: Final = 256 * 1024 * 1024  # bytes; larger is not ours
@@ -182,6 +183,30 @@ class Frames:
             start += 4 + length
         del buffer[:start]
         return bodies
+
+
+def task_of(
+    order: Order, argv: tuple[str, ...], environment: dict[str, str], limits: tuple[tuple[str, int, int], ...] = ()
+) -> Task:
+    """The order of one attempt (a pod of one container), with what is to be run for it."""
+    container = order.containers[0]
+    return Task(
+        order.key,
+        order.task_id,
+        container.name,
+        container.image,
+        argv,
+        environment,
+        container.log_path,
+        order.resources.vcpus,
+        order.resources.memory,
+        order.resources.gpus,
+        order.pool,
+        order.pool_vcpus,
+        order.timeout,
+        container.stop_timeout,
+        limits,
+    )
 
 
 def report_of(news: News) -> Report:
