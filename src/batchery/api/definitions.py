@@ -20,7 +20,7 @@ from batchery.api.shapes import (
 from batchery.api.tags import check_tags
 from batchery.api.views import definition_view
 from batchery.core import query
-from batchery.core.messages import Deregister, Refused, Register
+from batchery.core.messages import Deregister, Register
 from batchery.core.model import ACTIVE, INACTIVE, Definition, Realm, World
 from batchery.spec.names import definition_arn, definition_ref
 from batchery.spec.registration import check_registration
@@ -34,10 +34,9 @@ async def register_job_definition(call: Call, ask: RegisterJobDefinitionRequest)
     name = ask.job_definition_name
     arn = definition_arn(call.realm, name)
     call.allow("batch:RegisterJobDefinition", arn)
-    try:
-        check_registration(ask, call.service.config.limits)
-    except Refused as no:
-        raise call.refuse(no.message, no.wrapped) from None
+    if ask.tags:
+        call.allow("batch:TagResource", arn)
+    check_registration(ask, call.service.config.limits)
     check_tags(call, ask.tags)
     doc = msgspec.json.encode(msgspec.structs.replace(ask, tags=None)).decode()
 

@@ -49,22 +49,22 @@ HOST_PROCESSES: Final = "process"  #: the engine whose jobs are host processes
 async def submit_job(call: Call, ask: SubmitJobRequest) -> SubmitJobResponse:
     """In order: form, queue, definition, permission, kinds, overrides and references, dependencies."""
     limits = call.service.config.limits
-    try:
-        check_form(ask, len(call.body), limits)
-        if ask.tags:
-            check_tags(call, ask.tags)
-        queue = _queue(call, ask.job_queue)
-        definition = _definition(call, ask.job_definition)
-        call.allow("batch:SubmitJob", definition.arn, queue.arn)
-        _check_kinds(call, ask, queue, definition)
-        shape = await _shape(call, ask, definition)
-        size = array_size(ask, limits)
-        needs = needs_of(ask, size)
-    except Refused as no:
-        raise call.refuse(no.message, no.wrapped) from None
+    check_form(ask, len(call.body), limits)
+    if ask.tags:
+        check_tags(call, ask.tags)
+    queue = _queue(call, ask.job_queue)
+    definition = _definition(call, ask.job_definition)
+    job = call.service.new_id()
+    call.allow("batch:SubmitJob", definition.arn, queue.arn)
+    if ask.tags:
+        call.allow("batch:TagResource", job_arn(call.realm, job))
+    _check_kinds(call, ask, queue, definition)
+    shape = await _shape(call, ask, definition)
+    size = array_size(ask, limits)
+    needs = needs_of(ask, size)
     command = Submit(
         realm=call.realm,
-        id=call.service.new_id(),
+        id=job,
         name=ask.job_name,
         queue=queue.arn,
         definition=definition.arn,
