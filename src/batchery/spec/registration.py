@@ -161,7 +161,7 @@ def _check_fargate(container: ContainerProperties) -> None:
         "swappiness": linux.swappiness if linux else None,
     }
     for name, value in absent.items():
-        if value not in (None, [], "", False):
+        if value is not None and value is not False and value not in ([], ""):
             raise Refused(f"{name} is not applicable for Fargate.", True)
     if not container.execution_role_arn:
         raise Refused("executionRoleArn is required for Fargate.", True)  # ours

@@ -139,7 +139,7 @@ def needs_of(ask: SubmitJobRequest, size: int) -> tuple[Need, ...]:
             continue
         job, index = task_ref(entry.job_id)
         if index == -1:
-            raise Refused(f"Dependent job {entry.job_id} does not exist")  # ours
+            raise Refused(f"Job {entry.job_id} in dependsOn does not exist", True)  # ours
         if entry.type == "N_TO_N" and (not size or index is not None):
             raise Refused("An N_TO_N dependency is one of an array job on an array job", True)  # ours
         needs.append(Need(job, -1 if index is None else index, N_TO_N if entry.type == "N_TO_N" else WHOLE))
