@@ -1,0 +1,214 @@
+"""What is forgotten, and when: ended jobs, activity records, logs.
+
+* Ended jobs after ``limits.job_days``, with their attempts and streams (the store spares those that an open job needs).
+* Activity records after ``limits.activity_days``, as CloudTrail's event history does.
+* Logs in a group with a retention, when nothing was written for so many days. The stream stays, empty.
+* Logs that no stream names any more: of jobs forgotten, of streams deleted while they were live, of attempts that
+  never ran. They are found by comparing the files with the rows, so a crash between the two leaves nothing behind.
+
+Nothing of an attempt that has not ended is ever deleted. The decisions are functions of what was read; `Retention`
+reads, asks them, and deletes, a little at a time. A logs directory belongs to one server.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import shutil
+from array import array
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from batchery.config import Limits
+from batchery.core.model import AttemptKey, Realm, World, task_id
+from batchery.run.port import Service
+from batchery.spec.names import log_path
+from batchery.store.store import StreamRow
+
+log = logging.getLogger("batchery.retention")
+
+EVERY_S: Final = 600.0
+DAY: Final = 86_400_000  # ms
+JOBS_AT_ONCE: Final = 500
+STREAMS_AT_ONCE: Final = 2_000
+
+_TASK_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+PruneJobs = Callable[[int, int], Awaitable[list[str]]]
+PruneActivity = Callable[[int], Awaitable[int]]
+
+
+class Swept(NamedTuple):
+    """What went: jobs, activity rows, logs by their group's retention, logs that no stream names."""
+
+    jobs: int
+    activity: int
+    expired: int
+    orphans: int
+
+
+# --------------------------------------------------------------------------------------------------------- decisions
+
+
+def jobs_before(now: int, limits: Limits) -> int:
+    """Jobs that ended before this (ms) may go."""
+    return now - limits.job_days * DAY
+
+
+def activity_before(now: int, limits: Limits) -> int:
+    """Activity records older than this (ms) may go."""
+    return now - limits.activity_days * DAY
+
+
+def has_expired(changed: int, days: int, now: int) -> bool:
+    """A log last written at ``changed`` (ms) in a group with a retention of ``days``, 0 for ever."""
+    return days > 0 and changed < now - days * DAY
+
+
+class Known:
+    """The task ids that streams name. Eight bytes each: a chance likeness only spares a file."""
+
+    def __init__(self) -> None:
+        self._ids = array("Q")
+        self._sorted = True
+
+    def add(self, task: str) -> None:
+        self._ids.append(int(task[:16], 16))
+        self._sorted = False
+
+    def __contains__(self, task: str) -> bool:
+        if not self._sorted:
+            self._ids = array("Q", sorted(self._ids))
+            self._sorted = True
+        wanted = int(task[:16], 16)
+        place = bisect_left(self._ids, wanted)
+        return place < len(self._ids) and self._ids[place] == wanted
+
+
+def is_orphan(task: str, changed: int, known: Known, living: Collection[str], before: int) -> bool:
+    """A directory of logs, last written at ``changed`` (ms), that nothing names and that is older than ``before``."""
+    return changed < before and task not in living and task not in known
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def remove_log(path: str) -> bool:
+    """Delete one log with its index, and its directory if nothing else is in it. Whether there was one. Blocks."""
+    found = False
+    for name in (path, f"{path}.idx"):
+        try:
+            os.unlink(name)
+            found = True
+        except FileNotFoundError:
+            pass
+    try:
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        pass  # another container's log is in it
+    return found
+
+
+def _changed(path: str) -> int:
+    """When a file was last written, ms; never, for one that is not there: then nothing is to be deleted."""
+    try:
+        return os.stat(path).st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        return 1 << 62
+
+
+def _remove_expired(paths: list[str], days: int, now: int) -> int:
+    return sum(remove_log(path) for path in paths if has_expired(_changed(path), days, now))
+
+
+def _remove_orphans(shelf: str, known: Known, living: Collection[str], before: int) -> int:
+    """Of one of the directories that share the first two digits of their task ids."""
+    count = 0
+    with os.scandir(shelf) as entries:
+        tasks = [entry for entry in entries if _TASK_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
+    for task in tasks:
+        with os.scandir(task.path) as files:
+            stamps = [file.stat(follow_symlinks=False).st_mtime_ns for file in files]
+        changed = max([*stamps, task.stat(follow_symlinks=False).st_mtime_ns]) // 1_000_000
+        if is_orphan(task.name, changed, known, living, before):
+            shutil.rmtree(task.path, ignore_errors=True)
+            count += 1
+    return count
+
+
+# -------------------------------------------------------------------------------------------------------------- task
+
+
+class Retention:
+    """`run` for ever. The prunes run in the store's writer; they may raise, and then the next round tries again."""
+
+    def __init__(self, service: Service, prune_jobs: PruneJobs, prune_activity: PruneActivity) -> None:
+        self._service = service
+        self._prune_jobs = prune_jobs
+        self._prune_activity = prune_activity
+        config = service.config
+        self._logs = Path(config.logs or os.path.join(config.data, "logs"))
+
+    async def run(self) -> None:
+        """A round every ten minutes."""
+        while True:
+            try:
+                swept = await self.sweep()
+                if any(swept):
+                    log.info("forgotten: %s", swept)
+            except Exception:  # the store steps down, a disk is full: a later round does it
+                log.warning("retention goes on in the next round", exc_info=True)
+            await asyncio.sleep(EVERY_S)
+
+    async def sweep(self) -> Swept:
+        """One round."""
+        now, limits = self._service.now(), self._service.config.limits
+        activity = await self._prune_activity(activity_before(now, limits))
+        jobs = 0
+        while True:
+            gone = await self._prune_jobs(jobs_before(now, limits), JOBS_AT_ONCE)
+            jobs += len(gone)
+            if len(gone) < JOBS_AT_ONCE:
+                break
+        expired, orphans = await self._sweep_logs(now, jobs_before(now, limits))
+        return Swept(jobs, activity, expired, orphans)
+
+    async def _sweep_logs(self, now: int, before: int) -> tuple[int, int]:
+        realms = await self._service.ask(_realms)
+        living = {task_id(key) for key in await self._service.ask(_living)}
+        known, expired = Known(), 0
+        for realm in sorted(realms):
+            for group in await self._service.reads.groups(*realm):
+                after: str | None = ""
+                while after is not None:
+                    rows = await self._service.reads.streams(*realm, group.name, "", after, STREAMS_AT_ONCE)
+                    after = rows[-1].name if len(rows) == STREAMS_AT_ONCE else None
+                    for row in rows:
+                        known.add(row.task_id)
+                    if group.retention:
+                        paths = [self._path(row) for row in rows if row.task_id not in living]
+                        expired += await asyncio.to_thread(_remove_expired, paths, group.retention, now)
+        orphans = 0
+        for shelf in await asyncio.to_thread(_shelves, self._logs):
+            orphans += await asyncio.to_thread(_remove_orphans, shelf, known, living, before)
+        return expired, orphans
+
+    def _path(self, row: StreamRow) -> str:
+        return str(log_path(self._logs, row.task_id, row.container))
+
+
+def _shelves(logs: Path) -> list[str]:
+    try:
+        return sorted(entry.path for entry in os.scandir(logs) if len(entry.name) == 2 and entry.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+def _realms(world: World) -> set[Realm]:
+    return set(world.realms)
+
+
+def _living(world: World) -> set[AttemptKey]:
+    return set(world.live)
