@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from batchery.config import Config, ConfigError, load
+from batchery.config import Config, ConfigError, Limits, Process, load
 
 HOME = {"HOME": "/home/ada"}
 
@@ -98,3 +99,14 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, part: str) -> None:
         load(str(file), HOME)
     assert str(file) in str(caught.value)
     assert part in str(caught.value)
+
+
+def test_every_setting_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    for struct in (Config, Process, Limits):
+        for field in msgspec.structs.fields(struct):
+            if not isinstance(field.default, msgspec.Struct):
+                row = next((line for line in text.splitlines() if f"`{field.name}`" in line.partition("|")[2]), "")
+                assert row, f"{field.name} is not in docs/configuration.md"
+                if isinstance(field.default, int) and not isinstance(field.default, bool) and field.default >= 10:
+                    assert str(field.default) in row, f"the default of {field.name}"
