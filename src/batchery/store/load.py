@@ -40,9 +40,9 @@ from batchery.store.rows import DEFINITION, ENVIRONMENT, QUEUE
 
 _OPEN: Final = "FROM job INDEXED BY job_open CROSS JOIN {} USING (seq) WHERE job.code IS NULL"
 _ATTEMPTS: Final = """
-    SELECT job.id, idx, serial, used, environment, vcpus, memory, gpus, attempt.code, placed, starting, started, stopped,
-           recall_kind, recall_reason, recall_at, doom, cause, counts, exit_code, attempt.reason, status_reason,
-           log_group, log_stream, address, cpu_ms, peak_mib
+    SELECT job.id, idx, serial, used, environment, vcpus, memory, gpus, attempt.code, placed, starting, started,
+           stopped, recall_kind, recall_reason, recall_at, doom, cause, counts, exit_code, attempt.reason,
+           status_reason, log_group, log_stream, address, cpu_ms, peak_mib
     FROM json_each(?) CROSS JOIN attempt ON seq = value->>0 AND idx = value->>1 AND serial = value->>2
     CROSS JOIN job USING (seq)"""
 

@@ -1,6 +1,7 @@
 """Forgetting: ended jobs that are old enough, and everything that hangs on them."""
 
 from collections.abc import Collection
+from itertools import islice
 from sqlite3 import Connection
 from typing import Final
 
@@ -14,8 +15,7 @@ _OLD: Final = """
       AND job.id NOT IN (
         SELECT need.value->>0 FROM job AS waiting INDEXED BY job_needing, json_each(waiting.needs) AS need
         WHERE waiting.code IS NULL AND waiting.needs <> '')
-      AND job.id NOT IN (SELECT value FROM json_each(?2))
-    ORDER BY ended LIMIT ?3"""
+    ORDER BY ended"""
 _STREAMS: Final = """
     DELETE FROM stream WHERE (realm, log_group, name) IN (
         SELECT realm, log_group, log_stream
@@ -28,7 +28,9 @@ def prune_jobs(connection: Connection, before: int, limit: int, keep: Collection
 
     A job that an open one needs, or that is in ``keep``, stays. Returns the ids forgotten.
     """
-    found = connection.execute(_OLD, (before, json.encode(list(keep)).decode(), limit)).fetchall()
+    rows = connection.execute(_OLD, (before,))
+    found = list(islice((row for row in rows if row[1] not in keep), limit))
+    rows.close()
     if not found:
         return []
     seqs = json.encode([seq for seq, _, _ in found]).decode()
