@@ -35,7 +35,7 @@ PAGE_BYTES = 1024 * 1024  # or 1 MB
 SCAN_BYTES = PAGE_BYTES  # a page gives up here when the lines are all empty
 CHUNK = 1024 * 1024  # one read; at least 2 * EVENT_BYTES, so that every read of a long line meets a cut
 QUIET = 1_500  # ms without a change after which a last line without an end is shown: three samples
-SAMPLING = 50  # ms: a sample this young may not be in the index of every file yet
+SAMPLING = 250  # ms: samples of one round have one time, and the last of them may be written this much later
 SKEW = 1_000  # ms: times further ahead than this are from another clock, and are shown
 
 _ENTRY = struct.Struct("<qq")
@@ -133,7 +133,7 @@ class LogFile:
         if not self._live:
             return self.end
         end = self.end
-        if not self._quiet and self._index is not None:  # the next sample will see the rest
+        if not self._quiet:  # the next sample will see the rest
             end = min(end, self.boundary(self.times.indexed))
         if self._now - SAMPLING < self.times.sampled <= self._now + SKEW:
             end = min(end, self.boundary(self.times.seek(self._now - SAMPLING)))

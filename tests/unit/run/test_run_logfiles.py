@@ -281,10 +281,10 @@ class TestSettled:
         with log.open() as opened:
             assert opened.settled() == 8
 
-    def test_a_log_that_nobody_samples_is_shown(self, log: Log) -> None:
+    def test_the_first_lines_wait_for_the_first_sample(self, log: Log) -> None:
         log.write(b"old\n")
         with log.open(live=True) as opened:
-            assert opened.settled() == 4
+            assert (opened.end, opened.settled()) == (4, 0)
 
     def test_a_quiet_log_is_shown_though_its_sampler_is_gone(self, log: Log) -> None:
         log.write(b"old\n")
@@ -300,7 +300,7 @@ class TestSettled:
         log.sample(NOW - 3)
         with log.open(live=True) as opened:
             assert opened.settled() == 4
-        with log.open(live=True, now=NOW + 100) as opened:
+        with log.open(live=True, now=NOW + 400) as opened:
             assert opened.settled() == 8
 
     def test_times_of_a_clock_far_ahead_are_shown(self, log: Log) -> None:

@@ -125,7 +125,7 @@ def test_polling_by_time_sees_every_line_once(tmp_path: Path) -> None:
                 if size and (not index.stat().st_size or struct.unpack("<qq", index.read_bytes()[-16:])[0] < size):
                     with index.open("ab") as file:
                         file.write(struct.pack("<qq", size, now + 1))
-        for stream, event in search(Search(sources, bool, 10_000, now + 100, start=newest)).events:
+        for stream, event in search(Search(sources, bool, 10_000, now + 300, start=newest)).events:
             assert event.time >= newest
             key = (event.time, stream, event.at)
             seen.setdefault(key, event.message)
