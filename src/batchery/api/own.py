@@ -114,7 +114,7 @@ def _has(row: JobRow, index: int | None) -> bool:
 
 def _item(source: query.Facts | JobRow, attempts: Iterable[AttemptRow]) -> dict[str, Any]:
     """What open and ended jobs have in common."""
-    tried = [attempt for attempt in attempts if attempt.placed]
+    tried = [attempt for attempt in attempts if attempt.stopped]
     definition = definition_ref(source.definition)
     item: dict[str, Any] = {
         "id": source.id,
@@ -171,7 +171,7 @@ async def _ended_story(call: Call, row: JobRow, index: int | None) -> tuple[str,
     if code is None or code not in ENDED:  # it began again while we looked
         return SHOWN[code or 0], []
     needs = [need[0] for need in json.loads(row.needs or "[]") if need[0]] if code == FAILED else []
-    lines = [story.ended_line(code, reason), story.asked_line(kind, asked_reason)]
+    lines = [story.end_line(reason, kind, asked_reason)] if code == FAILED else []
     if reason == "Dependent Job failed":
         lines += story.dependency_lines((await reads.jobs(needs)).values())
     if row.size and index is None:

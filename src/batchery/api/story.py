@@ -3,11 +3,13 @@
 import signal
 from collections.abc import Iterable
 
-from batchery.core.model import CANCEL, TERMINATE, TERMINATED, TIMEOUT, VOID
+from batchery.core.model import CANCEL, TERMINATE, TERMINATED
 from batchery.core.status import FAILED, RUNNABLE, SHOWN, SUCCEEDED
 from batchery.spec.names import name_of
 from batchery.store.store import AttemptRow, EndedRow, JobRow
 
+#: statusReason of whatever ran and ended by itself; the exit code says more.
+NORMAL = "Essential container in task exited"
 #: Children named one by one in a line; more are counted.
 NAMED = 8
 
@@ -37,35 +39,32 @@ def exit_words(code: int | None) -> str:
 
 
 def attempt_line(number: int, row: AttemptRow) -> str:
-    """One attempt in one sentence. ``number`` counts from 1."""
+    """One attempt in a sentence or three. ``number`` counts from 1."""
     where = name_of(row.environment)
-    if not row.started:
-        text = f"Attempt {number} on {where} never ran"
-    elif not row.stopped:
-        text = f"Attempt {number} runs on {where}"
-    else:
+    if not row.stopped:
+        return f"Attempt {number} {'runs' if row.started else 'is starting'} on {where}."
+    if row.started:
         ran = duration(row.stopped - row.started)
         text = f"Attempt {number} ran {ran} on {where}: {exit_words(row.exit_code)}"
-        text += f"; CPU time {duration(row.cpu_ms)}, peak memory {row.peak_mib} MiB"
-    why = "; ".join(part for part in (row.status_reason, row.reason) if part)
-    text += f". {why.rstrip('.')}." if why else "."
-    if row.cause in (TIMEOUT, TERMINATED):
-        text += " It was ended by its time limit." if row.cause == TIMEOUT else " It was ended on request."
-    if row.code == RUNNABLE and row.stopped:
+        text += f"; CPU time {duration(row.cpu_ms)}, peak memory {row.peak_mib} MiB."
+    else:
+        text = f"Attempt {number} on {where} never ran."
+    said = "; ".join(part.rstrip(".") for part in (row.status_reason, row.reason) if part and part != NORMAL)
+    if row.cause == TERMINATED:
+        text += f" Ended on request: {said}." if said else " Ended on request."
+    elif said:
+        text += f" {said}."
+    if row.code == RUNNABLE:
         text += " The job was tried again." if row.counts else " It was placed again; that attempt does not count."
     return text
 
 
-def asked_line(kind: int, reason: str) -> str:
-    """Who asked for the end; "" if nobody did."""
-    if kind & VOID:
-        return "Its queue was deleted."
-    who = [name for bit, name in ((CANCEL, "CancelJob"), (TERMINATE, "TerminateJob")) if kind & bit]
-    return f"It was asked to end by {' and '.join(who)}: {reason}" if who else ""
-
-
-def ended_line(code: int, reason: str) -> str:
-    return f"It {SHOWN[code]}" + (f": {reason}" if reason else ".")
+def end_line(reason: str, kind: int, asked_reason: str) -> str:
+    """Why it FAILED, in a sentence: ``kind`` and ``asked_reason`` are what was asked of it; "" if attempts tell."""
+    who = " and ".join(name for bit, name in ((CANCEL, "CancelJob"), (TERMINATE, "TerminateJob")) if kind & bit)
+    if who and reason == asked_reason:
+        return f"{who} asked for its end: {reason}"
+    return "" if reason == NORMAL else reason.rstrip(".") + "."
 
 
 def dependency_lines(rows: Iterable[JobRow]) -> list[str]:
@@ -82,7 +81,8 @@ def children_lines(spans: list[EndedRow]) -> list[str]:
     for (code, reason), alike in sorted(ways.items(), key=lambda way: way[0][0]):
         count = sum(span.end - span.first for span in alike)
         which = "" if code == SUCCEEDED else f" ({indexes(alike)})"
-        lines.append(f"{count} {'child' if count == 1 else 'children'} {SHOWN[code]}{which}: {reason}")
+        why = "" if reason == NORMAL and code == SUCCEEDED else f": {reason}"
+        lines.append(f"{count} {'child' if count == 1 else 'children'} {SHOWN[code]}{which}{why or '.'}")
     return lines
 
 

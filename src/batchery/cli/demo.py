@@ -17,7 +17,7 @@ from batchery.cli.problem import Problem, told
 from batchery.cli.screen import COLOURS, paint
 
 TICK_SECONDS: Final = 0.1
-BAR: Final = 40  # cells
+BAR: Final = 20  # cells
 #: The order of an array's bar, from its left end.
 BAR_ORDER: Final = ("SUCCEEDED", "FAILED", "RUNNING", "STARTING", "RUNNABLE", "PENDING", "SUBMITTED")
 
@@ -69,13 +69,12 @@ def _drive(pipeline: Pipeline, show: Callable[[Pipeline], None]) -> None:
 
 def picture(pipeline: Pipeline) -> Group:
     """The whole pipeline as it is now."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("JOB", "WHAT", "STATUS", "CHILDREN"):
-        table.add_column(heading, no_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading, width in (("JOB", 8), ("WHAT", 27), ("STATUS", 9), ("CHILDREN", BAR + 8)):
+        table.add_column(heading, no_wrap=True, min_width=width)
     for step in STEPS:
         job = pipeline.jobs[step.name]
-        status = job["status"] + (" (cancelled)" if job["status"] == "PENDING" and job.get("isCancelled") else "")
-        table.add_row(step.name, step.what, Text(status, style=COLOURS[job["status"]]), bar(summary(job)))
+        table.add_row(step.name, step.what, Text(job["status"], style=COLOURS[job["status"]]), bar(summary(job)))
     return Group(table, *(Text(f"  {event}", style="dim") for event in pipeline.events))
 
 

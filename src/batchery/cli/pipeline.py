@@ -75,7 +75,7 @@ STEPS: Final = (
     Step(
         "split",
         "100 children, after fetch",
-        "echo part $AWS_BATCH_JOB_ARRAY_INDEX; sleep 0.$((AWS_BATCH_JOB_ARRAY_INDEX % 4))",
+        "echo part $AWS_BATCH_JOB_ARRAY_INDEX; sleep 0.$((AWS_BATCH_JOB_ARRAY_INDEX % 9))",
         "all children succeed",
         _all_children,
         size=100,
@@ -83,8 +83,8 @@ STEPS: Final = (
     ),
     Step(
         "map",
-        "child i after split's child i",
-        "echo part $AWS_BATCH_JOB_ARRAY_INDEX done",
+        "child i after split's i",
+        "echo part $AWS_BATCH_JOB_ARRAY_INDEX done; sleep 0.1",
         "all children succeed",
         _all_children,
         size=100,
@@ -112,7 +112,7 @@ STEPS: Final = (
     ),
     Step(
         "sweep",
-        "20 children, 4 at a time; cancelled",
+        "20 children, then cancelled",
         "echo point $AWS_BATCH_JOB_ARRAY_INDEX; sleep 2",
         "what runs goes on, the rest FAILED",
         _sweep,
@@ -220,7 +220,7 @@ class Pipeline:
 
     def _end(self, operation: str, name: str, reason: str, consequence: str) -> None:
         self.client.batch(operation, jobId=self.ids[name], reason=reason)
-        self.events.append(f'{operation} {name} --reason "{reason}": {consequence}.')
+        self.events.append(f"{operation} {name}: {consequence}.")
 
     def _until_valid(self, operation: str, member: str, name: str) -> None:
         deadline = time.monotonic() + 10

@@ -53,7 +53,7 @@ class PrivateServer:
 
     def start(self) -> None:
         """Returns when the server answers. Raises NotStarted."""
-        self.folder = Path(tempfile.mkdtemp(prefix="batchery-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="batchery-private-"))
         read, self._lifeline = os.pipe()  # neither is inherited, but for `read` by the server
         with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
             self.target = Target(
@@ -97,7 +97,12 @@ class PrivateServer:
             for name, value in os.environ.items()
             if name not in ("BATCHERY_URL", "BATCHERY_PORT", "BATCHERY_DATA", "BATCHERY_LOGS", MARK)
         }
-        return ours | {"BATCHERY_HOST": "127.0.0.1", "BATCHERY_PROCESS_AGENT_LINGER": "0"} | self._settings
+        private = {
+            "BATCHERY_HOST": "127.0.0.1",
+            "BATCHERY_PROCESS_AGENT_LINGER": "0",
+            "XDG_RUNTIME_DIR": str(self.folder),  # of the agent's socket, so that it goes with the rest
+        }
+        return ours | private | self._settings
 
 
 def inherited(environ: Mapping[str, str] | None = None) -> Target | None:

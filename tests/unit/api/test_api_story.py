@@ -48,10 +48,10 @@ def test_exit_codes_are_explained() -> None:
 
 def test_an_attempt_in_a_sentence() -> None:
     assert story.attempt_line(1, attempt()) == (
-        "Attempt 1 ran 3.5 s on small: exit code 0; CPU time 0.25 s, peak memory 12 MiB. "
-        "Essential container in task exited."
+        "Attempt 1 ran 3.5 s on small: exit code 0; CPU time 0.25 s, peak memory 12 MiB."
     )
-    assert story.attempt_line(1, attempt(stopped=0)).startswith("Attempt 1 runs on small.")
+    assert story.attempt_line(1, attempt(stopped=0)) == "Attempt 1 runs on small."
+    assert story.attempt_line(1, attempt(stopped=0, started=0)) == "Attempt 1 is starting on small."
     never = attempt(started=0, status_reason="Task failed to start", reason="CannotStartContainerError: no such file")
     assert story.attempt_line(1, never) == (
         "Attempt 1 on small never ran. Task failed to start; CannotStartContainerError: no such file."
@@ -59,30 +59,33 @@ def test_an_attempt_in_a_sentence() -> None:
 
 
 def test_what_ended_an_attempt_and_what_came_of_it() -> None:
-    assert story.attempt_line(1, attempt(cause=TIMEOUT, code=FAILED)).endswith("It was ended by its time limit.")
-    assert story.attempt_line(1, attempt(cause=TERMINATED, code=FAILED)).endswith("It was ended on request.")
-    assert story.attempt_line(1, attempt(code=RUNNABLE)).endswith("The job was tried again.")
+    late = attempt(cause=TIMEOUT, code=FAILED, exit_code=137, status_reason="Job attempt duration exceeded timeout")
+    assert story.attempt_line(1, late).endswith("MiB. Job attempt duration exceeded timeout.")
+    ended = attempt(cause=TERMINATED, code=FAILED, status_reason="Enough.")
+    assert story.attempt_line(1, ended).endswith("MiB. Ended on request: Enough.")
+    assert story.attempt_line(1, attempt(code=RUNNABLE)).endswith("MiB. The job was tried again.")
     handed_back = attempt(code=RUNNABLE, counts=False, cause=NO_CAPACITY, started=0)
     assert story.attempt_line(1, handed_back).endswith("It was placed again; that attempt does not count.")
 
 
-def test_who_asked() -> None:
-    assert story.asked_line(0, "") == ""
-    assert story.asked_line(CANCEL, "no") == "It was asked to end by CancelJob: no"
-    assert story.asked_line(CANCEL | TERMINATE, "no") == "It was asked to end by CancelJob and TerminateJob: no"
-    assert story.asked_line(CANCEL | VOID, "no") == "Its queue was deleted."
+def test_why_it_failed() -> None:
+    assert story.end_line("no", CANCEL, "no") == "CancelJob asked for its end: no"
+    assert story.end_line("no", CANCEL | TERMINATE, "no") == "CancelJob and TerminateJob asked for its end: no"
+    assert story.end_line("JobQueue deleted", VOID, "JobQueue deleted") == "JobQueue deleted."
+    assert story.end_line("Dependent Job failed", CANCEL, "no") == "Dependent Job failed."
+    assert story.end_line(story.NORMAL, 0, "") == ""
 
 
 def test_children_are_told_by_how_they_ended() -> None:
     spans = [
-        EndedRow(0, 3, SUCCEEDED, "exited", 1),
+        EndedRow(0, 3, SUCCEEDED, story.NORMAL, 1),
         EndedRow(3, 4, FAILED, "enough", 1),
         EndedRow(4, 6, FAILED, "enough", 2),
         EndedRow(8, 9, FAILED, "enough", 2),
         EndedRow(6, 8, FAILED, "exited", 2),
     ]
     assert story.children_lines(spans) == [
-        "3 children SUCCEEDED: exited",
+        "3 children SUCCEEDED.",
         "4 children FAILED (3-5, 8): enough",
         "2 children FAILED (6-7): exited",
     ]
