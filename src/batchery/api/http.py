@@ -7,7 +7,6 @@ in the form of the protocol that was asked; a call on a known route that was ref
 is recorded here; a change records itself in its commit (`Call.submit`).
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -34,7 +33,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
-BODY_SECONDS: Final = 30  # a client has this long to send its body
 CLOSE: Final[Header] = (b"connection", b"close")
 
 _log = logging.getLogger(__name__)
@@ -96,7 +94,7 @@ class App:
         except ApiError as error:
             status, body = wire.encode_error(protocol, error)
             errortype = error.code.encode("latin-1", "replace")
-            extra = (CLOSE,) if error.status in (408, 413) else ()
+            extra = (CLOSE,) if error.status == 413 else ()
         except Disconnected:
             return
         await send({"type": "http.response.start", "status": status, "headers": [
@@ -161,33 +159,31 @@ class App:
         self._realms[realm] = realm
 
     async def _read_body(self, request: Incoming, receive: Receive) -> bytes:
-        """All of it, within the limit and the deadline. Raises ApiError or Disconnected."""
+        """All of it, within the limit; the deadline is `serving.Guarded`'s. Raises ApiError or Disconnected."""
         declared = request.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared[:20]) > self._limit:
             raise self._too_large()
         if declared == b"0" or (not declared and b"transfer-encoding" not in request.headers):
             return b""
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await self._collect(receive)
-        except TimeoutError:
-            raise ApiError(408, "RequestTimeoutException", "The request body did not arrive in time.") from None
-
-    async def _collect(self, receive: Receive) -> bytes:
         message = await receive()
-        parts: list[bytes] = [message.get("body", b"")]
-        size = len(parts[0])
-        while message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            message, body = await self._read_more(body, receive)
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        if len(body) > self._limit:
+            raise self._too_large()
+        return body
+
+    async def _read_more(self, first: bytes, receive: Receive) -> tuple[Message, bytes]:
+        """The last message and the body as far as it came, at most one message beyond the limit."""
+        parts, size = [first], len(first)
+        while True:
             message = await receive()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > self._limit:
-                raise self._too_large()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        if size > self._limit:
-            raise self._too_large()
-        return b"".join(parts) if len(parts) > 1 else parts[0]
+            if size > self._limit or not message.get("more_body"):
+                return message, b"".join(parts)
 
     def _too_large(self) -> ApiError:
         message = f"The request body must be at most {self._limit} bytes."

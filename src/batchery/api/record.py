@@ -127,8 +127,13 @@ def _parameters(call: "Call") -> Any:
 
 
 def _resource(arn: str, account: str) -> Resource:
-    kind = "".join(part.capitalize() for part in arn.split(":", 5)[-1].partition("/")[0].split("-"))
-    return Resource(arn, account, f"AWS::Batch::{kind}" if ":batch:" in arn else "")
+    return Resource(arn, account, _type_of(arn.split(":", 5)[-1].partition("/")[0]) if ":batch:" in arn else "")
+
+
+@lru_cache(maxsize=64)
+def _type_of(kind: str) -> str:
+    """``job-queue`` -> ``AWS::Batch::JobQueue``."""
+    return "AWS::Batch::" + "".join(part.capitalize() for part in kind.split("-"))
 
 
 @lru_cache(maxsize=2)

@@ -96,15 +96,29 @@ async def test_a_body_beyond_the_limit_closes_the_connection(tmp_path: Path) -> 
         writer.close()
 
 
-@pytest.mark.parametrize("begin", [b"", b"POST /v1/canc", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea"])
-async def test_a_slow_head_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: bytes) -> None:
-    monkeypatch.setattr(serving, "HEAD_SECONDS", 0.05)
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+CANCEL = b"POST /v1/canceljob HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"",
+        CANCEL[:10],
+        HEALTH + b"GET /hea",
+        CANCEL + b"Content-Length: 9\r\n\r\n{",
+        HEALTH + CANCEL + b"Content-Length: 9\r\n\r\n{",
+    ],
+    ids=["nothing", "head", "second head", "body", "second body"],
+)
+async def test_a_slow_request_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: bytes) -> None:
+    monkeypatch.setattr(serving, "REQUEST_SECONDS", 0.05)
     async with served(tmp_path) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(begin)
         with contextlib.suppress(ConnectionResetError):
             rest = await asyncio.wait_for(reader.read(), 5)
-            assert rest.count(b"HTTP/1.1 200 OK") == begin.count(b"\r\n\r\n")
+            assert rest.count(b"HTTP/1.1 200 OK") == begin.count(HEALTH)
         writer.close()
 
 
@@ -122,10 +136,8 @@ async def test_an_endless_head_is_cut_off(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_a_kept_connection_outlives_the_deadline_of_heads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving, "HEAD_SECONDS", 0.05)
+async def test_a_kept_connection_outlives_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "REQUEST_SECONDS", 0.05)
     async with served(tmp_path) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(2):
