@@ -43,9 +43,11 @@ from batchery.core.model import (
     AttemptKey,
     Job,
     Need,
+    Task,
     World,
 )
-from batchery.core.readiness import end
+from batchery.core.owed import to_be_killed
+from batchery.core.readiness import end, end_asked
 from batchery.core.resources import DECIDE_RESOURCES
 from batchery.core.retry import outcome
 from batchery.core.status import (
@@ -109,7 +111,7 @@ def _dependencies(world: World, cmd: Submit) -> tuple[Job, ...]:
             continue
         if other is None or other.realm != cmd.realm or not _fits(need, other):
             raise Refused(f"Job {_ref(need)} in dependsOn does not exist", wrapped=True)
-        if need.kind == N_TO_N and other.size != cmd.size:
+        if need.kind == N_TO_N and (other.size != cmd.size or not cmd.size):
             raise Refused(
                 f"N_TO_N dependency on {need.job} needs an array of the same size ({other.size}), got {cmd.size}",
                 wrapped=True,
@@ -196,13 +198,12 @@ def _stop(job: Job, number: int | None, kind: int, reason: str, now: int) -> lis
         task = job.tasks.get(number)
         if (task and task.asked and task.asked.kind & kind) or code in (SUCCEEDED, FAILED):
             return []
-    changes: list[Change] = [WasAsked(job.id, number, kind, reason, now)]
-    first_words = job.ask_of(first) if number is not None or not job.size else job.asked
-    words = first_words.reason if first_words else reason
+    before = job.asked if number is None else job.ask_of(number)
+    words = before.reason if before else reason
+    changes: list[Change] = [WasAsked(job.id, number, kind, words, now)]
     codes = (*_NOT_BEGUN, PENDING, CLOSING) if kind == VOID else _NOT_BEGUN
-    found = spans_of(job.status[first:stop], codes)
-    if found:
-        changes += end(job, tuple((first + a, first + b) for a, b in found), FAILED, words, now)
+    if found := spans_of(job.status[first:stop], codes):
+        changes += end_asked(job, tuple((first + a, first + b) for a, b in found), words, now)
     return changes
 
 
@@ -248,7 +249,7 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
     began = attempt.started or (_between(attempt.placed, cmd.started, now) if cmd.started else 0)
     at = _between(began or attempt.placed, cmd.at, now)
     changes: list[Change] = []
-    if attempt.recall is not None and not found.counts and job.ask_of(task.index) is None:
+    if found.recalled and attempt.recall is not None and not _asked_kinds(job, task) & CANCEL:
         number = task.index if job.size else None
         changes.append(WasAsked(job.id, number, CANCEL, attempt.recall.reason, attempt.recall.at))
     changes.append(
@@ -271,6 +272,10 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
     return changes
 
 
+def _asked_kinds(job: Job, task: Task) -> int:
+    return (job.asked.kind if job.asked else 0) | (task.asked.kind if task.asked else 0)
+
+
 def lost(world: World, cmd: Lost, now: int) -> list[Change]:
     return exited(world, Exited(cmd.key, cmd.at, HOST, host=cmd.host), now)
 
@@ -288,9 +293,9 @@ def capacities(world: World, cmd: Capacities, now: int) -> list[Change]:
 
 
 def overran(world: World, key: AttemptKey, now: int) -> list[Change]:
-    """The time limit of an attempt has passed."""
+    """The time limit of an attempt has passed. What is being killed already is not killed for another cause."""
     attempt = world.live.get(key)
-    if attempt is None or attempt.doom or attempt.code != RUNNING:
+    if attempt is None or attempt.code != RUNNING or to_be_killed(world, attempt):
         return []
     return [Doomed(key, TIMEOUT, now)]
 

@@ -200,11 +200,12 @@ class Job(Struct):
         return self.size or 1
 
     def ask_of(self, index: int) -> Asked | None:
-        """What was asked of this task: of its job first, of the child itself else."""
-        if self.asked is not None:
-            return self.asked
+        """What was asked of this task, in its first words: of the child itself, else of its job.
+
+        A request for a child whose job was asked before is noted in the job's words, so the child's own come first.
+        """
         task = self.tasks.get(index)
-        return task.asked if task else None
+        return task.asked if task and task.asked else self.asked
 
     @property
     def open(self) -> bool:

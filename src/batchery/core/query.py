@@ -135,11 +135,11 @@ def _facts(
     world: World, job: Job, number: int | None, code: int, task: Task | None, counts: dict[str, int] | None
 ) -> Facts:
     live = task.live if task else None
-    asked = job.asked or (task.asked if task else None)
+    asked = task.asked if task and task.asked else job.asked
     kinds = (job.asked.kind if job.asked else 0) | (task.asked.kind if task and task.asked else 0)
     reason = asked.reason if asked else ""
-    if live is not None and live.recall is not None and not asked:
-        kinds, reason = CANCEL, live.recall.reason
+    if live is not None and live.recall is not None:
+        kinds, reason = kinds | CANCEL, live.recall.reason
     if not reason and code in (RUNNABLE, OFFERED):
         queue = world.queues.get(job.queue)
         reason = blocked_words(world, queue, job.shape.resources) if queue is not None else ""

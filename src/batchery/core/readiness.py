@@ -6,13 +6,14 @@ integers, so ten thousand children on twenty arrays cost a fraction of a millise
 """
 
 from batchery.core.messages import Change, Ended, JobClosed, Readied
-from batchery.core.model import N_TO_N, SEQUENTIAL, Asked, Job, World
+from batchery.core.model import N_TO_N, SEQUENTIAL, Job, World
 from batchery.core.status import (
     BROKEN,
     CLOSING,
     FAILED,
     LOOK,
     MET,
+    ONE,
     PENDING,
     RUNNABLE,
     SETTLE,
@@ -47,16 +48,15 @@ def whole_gate(world: World, job: Job) -> int:
 
 
 def sequence_gate(status: bytes | bytearray) -> bytes:
-    """Child i waits for child i-1: all up to the first that has not SUCCEEDED are free, the rest look at that one.
+    """Child i waits for child i-1: all up to the first that has not SUCCEEDED are free, the rest wait.
 
-    After the first FAILED child the gate is BROKEN for all that follow, so a broken chain is one step.
+    After the first FAILED child, wherever it is, the gate is BROKEN for all that follow: a broken chain is one step.
     """
     width = len(status)
-    first = width - len(status.lstrip(bytes([SUCCEEDED])))
-    if first >= width - 1:
-        return bytes(width)
-    rest = BROKEN if status[first] == FAILED else WAIT
-    return bytes(first + 1) + bytes([rest]) * (width - first - 1)
+    free = min(width - len(status.lstrip(ONE[SUCCEEDED])) + 1, width)
+    failed = status.find(FAILED)
+    broken = width if failed < 0 else failed + 1
+    return bytes(free) + bytes([WAIT]) * (broken - free) + bytes([BROKEN]) * (width - broken)
 
 
 def gate(world: World, job: Job) -> int | bytes:
@@ -108,21 +108,24 @@ def settle(world: World, job: Job, now: int) -> list[Change]:
     if spans := spans_of(moved, (_BROKE,)):
         changes += end(job, spans, FAILED, DEPENDENT_FAILED, now)
     if spans := spans_of(moved, (_CANCELLED,)):
-        for part, asked in _by_ask(job, spans):
-            changes += end(job, part, FAILED, asked.reason, now)
+        changes += end_asked(job, spans, job.asked.reason if job.asked else "", now)
     return changes
 
 
-def _by_ask(job: Job, spans: tuple[tuple[int, int], ...]) -> list[tuple[tuple[tuple[int, int], ...], Asked]]:
-    if job.asked is not None:
-        return [(spans, job.asked)]
-    out: list[tuple[tuple[tuple[int, int], ...], Asked]] = []
-    for first, stop in spans:
-        for index in range(first, stop):
-            asked = job.ask_of(index)
-            assert asked is not None, "a CLOSING task was asked to end"
-            out.append((((index, index + 1),), asked))
-    return out
+def end_asked(job: Job, spans: tuple[tuple[int, int], ...], words: str, now: int) -> list[Change]:
+    """Some tasks are FAILED because they were asked to end: by their own ids, in the words of that request, or else
+    with their job, in ``words``."""
+    own = {task.index: task.asked.reason for task in job.tasks.values() if task.asked is not None}
+    if not own:
+        return end(job, spans, FAILED, words, now)
+    parts: dict[str, list[tuple[int, int]]] = {}
+    for index in (index for span in spans for index in range(*span)):
+        part = parts.setdefault(own.get(index, words), [])
+        if part and part[-1][1] == index:
+            part[-1] = (part[-1][0], index + 1)
+        else:
+            part.append((index, index + 1))
+    return [change for reason, part in parts.items() for change in end(job, tuple(part), FAILED, reason, now)]
 
 
 def end(job: Job, spans: tuple[tuple[int, int], ...], code: int, reason: str, at: int) -> list[Change]:

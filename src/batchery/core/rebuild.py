@@ -31,6 +31,9 @@ def rebuild(world: World) -> None:
     if world.unevaluated:
         world.due[Due(EVALUATE, "")] = None
     index.rebuild_lanes(world)
+    for queue in world.queues.values():
+        if queue.blocked:  # to be looked at, though nothing of it may be ready any more
+            world.lanes.setdefault(queue.arn, {})
     world.alarms.sort()
     for queue in world.queues.values():
         queue_due(world, queue)

@@ -59,27 +59,30 @@ class Outcome(NamedTuple):
     exit_code: int | None
     reason: str
     status_reason: str
+    recalled: bool = False  #: the CancelJob that met it OFFERED has taken effect
 
 
 def outcome(shape: Shape, attempt: Attempt, job_ask: Asked | None, task_ask: Asked | None, report: Exited) -> Outcome:
     """Judge the end of an attempt.
 
-    ``job_ask`` and ``task_ask``: what was asked of the job and of this child by its own id; the first words stand.
+    ``job_ask`` and ``task_ask``: what was asked of the job and of this child by its own id; the first words stand,
+    and a recall that is still pending came before either.
     """
-    asked = job_ask or task_ask
-    killed_by = next((a for a in (job_ask, task_ask) if a and a.kind & (TERMINATE | VOID)), None)
-    cause = _cause(attempt, killed_by, report)
+    asked = task_ask or job_ask
+    kills = [a.at for a in (job_ask, task_ask) if a and a.kind & (TERMINATE | VOID)]
+    cause = _cause(attempt, min(kills, default=None), report)
     decisive = _decisive(report.containers)
     exit_code, reason = decisive.exit_code, decisive.reason
-    if MEANING[cause] == AGAIN:
-        last = attempt.recall or asked
+    recall = None if report.started or cause == EXIT else attempt.recall
+    last = recall or asked
+    if MEANING[cause] == AGAIN or (recall and MEANING[cause] == RULES):
         code = FAILED if last else RUNNABLE
-        return Outcome(code, cause, False, None, reason, last.reason if last else "")
+        return Outcome(code, cause, False, None, reason, last.reason if last else "", recall is not None)
     if cause == TERMINATED:
-        words = asked.reason if asked else "Terminated"
-        return Outcome(FAILED, cause, True, exit_code, reason, words)
+        words = last.reason if last else "Terminated"
+        return Outcome(FAILED, cause, True, exit_code, reason, words, recall is not None)
     words = _words(cause, report)
-    if cause == EXIT and all(c.exit_code == 0 for c in report.containers):
+    if cause == EXIT and report.containers and all(c.exit_code == 0 for c in report.containers):
         return Outcome(SUCCEEDED, cause, True, exit_code, reason, words)
     again = (
         MEANING[cause] == RULES
@@ -90,14 +93,18 @@ def outcome(shape: Shape, attempt: Attempt, job_ask: Asked | None, task_ask: Ask
     return Outcome(RUNNABLE if again else FAILED, cause, True, exit_code, reason, words)
 
 
-def _cause(attempt: Attempt, killed_by: Asked | None, report: Exited) -> str:
-    """The first cause stands: what the engine knows not to have run, then a termination, a doom, its own words."""
+def _cause(attempt: Attempt, killed: int | None, report: Exited) -> str:
+    """The first cause stands. ``killed``: when a termination was first asked for, ms.
+
+    What never ran was not ended by anybody; a doom is never put upon what is being terminated, so it came first; what
+    was over before the termination was asked for ended by itself.
+    """
     if report.cause in (WITHDRAWN, NO_CAPACITY):
         return report.cause
-    if killed_by is not None and not (report.cause == EXIT and report.at < killed_by.at):
-        return TERMINATED
     if attempt.doom != NO_CAUSE and report.cause != EXIT:
         return attempt.doom
+    if killed is not None and report.at >= killed:
+        return TERMINATED
     return report.cause
 
 

@@ -199,9 +199,11 @@ def _evaluate(world: World, ref: str, now: int) -> list[Change]:
     if world.unevaluated:
         world.due[Due(EVALUATE, "")] = None
     changes: list[Change] = [Evaluated(job.id, job.seq)]
-    if job.shape.fault and job.closed is None:
-        fresh = spans_of(job.status, (SUBMITTED,))
-        return changes + (end(job, fresh, FAILED, job.shape.fault, now) if fresh else [])
+    fresh = spans_of(job.status, (SUBMITTED,)) if job.closed is None else ()
+    if fresh and job.shape.fault:
+        return changes + end(job, fresh, FAILED, job.shape.fault, now)
+    if fresh and not job.needs:  # in one step: a job without dependencies is never seen PENDING
+        changes.append(Readied(job.id, fresh))
     return changes
 
 
@@ -233,7 +235,7 @@ def _void_queue(world: World, ref: str, now: int) -> list[Change]:
     changes: list[Change] = []
     picked = 0
     for block in world.blocks.get(ref, ()):
-        for job in block.jobs:
+        for job in block.jobs if block.live else ():
             if job is None or (job.asked is not None and job.asked.kind & VOID):
                 continue
             changes += void(job, QUEUE_DELETED, now)
@@ -289,6 +291,7 @@ def _on_ended(world: World, change: Ended) -> None:
     job = world.jobs[change.job]
     for waiting in world.dependents.get(job.id + ":", ()):
         world.due[Due(SETTLE, waiting)] = None
+    world.schedule_wanted = True  # it may have waited at the head, and held others back
     if job.size:
         if any(need.kind == SEQUENTIAL for need in job.needs):
             world.due[Due(SETTLE, job.id)] = None
