@@ -1,6 +1,6 @@
 """The agent: jobs are its children, so that no end of a server harms them.
 
-    python -m batchery.engines.agent DATA SOCKET [LOCK_FD]
+    python -m batchery.engines.agent DATA SOCKET [LOCK_FD [--no-cgroups]]
 
 One thread, one loop: look at descriptors, wait for children, do what is due, begin what has room, write the journal,
 then tell. It starts nothing by itself and decides nothing but who may begin (room.py); a server tells it everything
@@ -49,7 +49,7 @@ class Connection:
 class Agent:
     """The loop."""
 
-    def __init__(self, data: Path, path: Path) -> None:
+    def __init__(self, data: Path, path: Path, use_cgroups: bool = True) -> None:
         self.data, self.path = data, path
         self.selector = selectors.DefaultSelector()
         self.connections: dict[int, Connection] = {}
@@ -63,7 +63,7 @@ class Agent:
         directory = places.agent_dir(data)
         self.journal = Journal(directory / "journal")
         memories = self.journal.open()
-        self.cgroups = self._cgroups()
+        self.cgroups = self._cgroups(use_cgroups)
         used = {m.slip.workdir for m in memories.values() if m.slip and not m.over}
         self.runner = Runner(
             self.journal,
@@ -82,8 +82,10 @@ class Agent:
         self.listener = self._listen()
         self.wakeup = self._hear_children()
 
-    def _cgroups(self) -> Cgroups | None:
+    def _cgroups(self, wanted: bool) -> Cgroups | None:
         try:
+            if not wanted:
+                raise NoCgroups("cgroups are switched off")
             cgroups = Cgroups(f"batchery-{places.tag(self.data)}", host_layout())
         except NoCgroups as why:
             self.facts["memory limits"] = f"not enforced: {why}"
@@ -313,7 +315,7 @@ def main() -> int:
     elif lock(str(data)) < 0:
         print(f"{data} has an agent", file=sys.stderr)
         return 1
-    agent = Agent(data, path)
+    agent = Agent(data, path, "--no-cgroups" not in sys.argv)
     started = time.time()
     print(f"agent {os.getpid()} of {data}", file=sys.stderr, flush=True)
     try:

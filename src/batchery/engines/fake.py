@@ -149,6 +149,11 @@ class FakeEngine:
         """What has not begun."""
         return [*self._waiting, *self._room.held]
 
+    @property
+    def queued(self) -> list[AttemptKey]:
+        """Mode "queue": what waits for `begin`."""
+        return list(self._waiting)
+
     def begin(self, key: AttemptKey) -> None:
         """Mode "queue": its turn has come; it begins when there is room."""
         self._room.held[key] = self._waiting.pop(key)

@@ -35,14 +35,18 @@ _log = logging.getLogger(__name__)
 
 
 class LocalEngine:
-    """Engine of host processes. ``data_dir``: where the agent keeps what it must not forget."""
+    """Engine of host processes. ``data_dir``: where the agent keeps what it must not forget.
+
+    ``cgroups`` False does without them though they could be had, as an ordinary user does (a new agent only).
+    """
 
     name = "process"
 
-    def __init__(self, data_dir: Path, process: Process, *, logs_dir: Path) -> None:
+    def __init__(self, data_dir: Path, process: Process, *, logs_dir: Path, cgroups: bool = True) -> None:
         self._data = data_dir.resolve()
         self._logs = logs_dir
         self._process = process
+        self._options = [] if cgroups else ["--no-cgroups"]
         self._line: Line | None = None
         self._welcome: wire.Welcome | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -153,7 +157,7 @@ class LocalEngine:
         except OSError as error:
             raise EngineError(f"The agent's socket has no place: {error}. Set XDG_RUNTIME_DIR.") from None
         log = str(places.agent_dir(self._data) / "agent.log")
-        argv = [sys.executable, "-P", "-m", "batchery.engines.reaper", str(self._data), str(path)]
+        argv = [sys.executable, "-P", "-m", "batchery.engines.reaper", str(self._data), str(path), *self._options]
         pid = os.posix_spawn(
             sys.executable,
             argv,

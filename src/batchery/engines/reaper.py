@@ -4,7 +4,7 @@ Jobs are children of the agent. If the agent is killed they become children of t
 notes their exit codes for the agent that it starts next. It does nothing else, so that nothing ever happens to it, and
 imports nothing of Batchery but one function.
 
-    python -m batchery.engines.reaper DATA SOCKET
+    python -m batchery.engines.reaper DATA SOCKET [OPTION...]      (options are the agent's)
 
 A line of DATA/agent/orphans: pid, exit code (128 + signal if killed), CPU time in ms, peak memory in KiB, ms since the
 epoch. Holding the lock on DATA/agent/lock is what makes an agent the only one.
@@ -34,11 +34,11 @@ def lock(data: str) -> int:
     return fd
 
 
-def start_agent(data: str, path: str, held: int) -> int:
+def start_agent(data: str, path: str, held: int, options: list[str]) -> int:
     """Spawn the agent; it inherits the lock."""
     os.set_inheritable(held, True)
     try:
-        argv = [sys.executable, "-P", "-m", "batchery.engines.agent", data, path, str(held)]
+        argv = [sys.executable, "-P", "-m", "batchery.engines.agent", data, path, str(held), *options]
         return os.posix_spawn(sys.executable, argv, os.environ)
     finally:
         os.set_inheritable(held, False)
@@ -51,14 +51,14 @@ def write_down(orphans: int, pid: int, status: int, cpu: float, peak: int) -> No
     os.write(orphans, line.encode())
 
 
-def watch(data: str, path: str, held: int) -> None:
+def watch(data: str, path: str, held: int, options: list[str]) -> None:
     """Until the agent ends of its own will."""
     orphans = os.open(
         os.path.join(data, "agent", "orphans"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
     )
     failures = 0
     began = time.monotonic()
-    agent = start_agent(data, path, held)
+    agent = start_agent(data, path, held, options)
     while True:
         pid, status, used = os.wait4(-1, 0)
         if pid != agent:
@@ -71,11 +71,11 @@ def watch(data: str, path: str, held: int) -> None:
             return
         time.sleep(min(BACKOFF, failures * 0.05))
         began = time.monotonic()
-        agent = start_agent(data, path, held)
+        agent = start_agent(data, path, held, options)
 
 
 def main() -> None:
-    data, path = sys.argv[1:3]
+    data, path, *options = sys.argv[1:]
     if os.fork():  # the server waits for this half, and has no child afterwards
         os._exit(0)
     os.chdir("/")
@@ -83,7 +83,7 @@ def main() -> None:
     held = lock(data)
     if held >= 0:
         become_subreaper()
-        watch(data, path, held)
+        watch(data, path, held, options)
 
 
 if __name__ == "__main__":
