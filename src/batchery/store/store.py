@@ -1,6 +1,6 @@
 """The port of the store: load a World, commit what is dirty, read what World does not hold.
 
-Rows are the truth; see schema.sql. `tests/conformance/test_store.py` holds every driver to this.
+Rows are the truth; see migrations/001.sql. `tests/conformance/store` holds every driver to this.
 """
 
 from collections.abc import Collection, Sequence
