@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from batchery.api import definitions, environments, jobs, listing, logs, own, queues, tags, trail
 from batchery.api.http import make_app
-from batchery.api.keys import Keys, check_can_serve
+from batchery.api.keys import Keys, KeysError, check_can_serve
 from batchery.api.readymade import ensure_realm_command
 from batchery.api.serving import uvicorn_config
 from batchery.config import Config
@@ -115,11 +115,16 @@ async def serve(
     stop: asyncio.Event | None = None,
     stop_jobs: bool = False,
     sock: socket.socket | None = None,
+    facts: Callable[[dict[str, str]], None] | None = None,
 ) -> int:
-    """Serve until ``stop`` is set; returns how many jobs go on. ``ready`` is called with the address."""
+    """Serve until ``stop`` is set; returns how many jobs go on. ``ready`` is called with the address, ``facts`` before
+    it with what the engine enforces."""
     stop = stop or asyncio.Event()
     data = Path(config.data)
-    keys = Keys(data / "keys.json")
+    try:
+        keys = Keys(data / "keys.json")
+    except KeysError as error:
+        raise StartError(str(error)) from None
     if refusal := check_can_serve(config, keys):
         raise StartError(refusal)
     sock = sock or listen(config)
@@ -131,6 +136,8 @@ async def serve(
             http = asyncio.create_task(server.serve(sockets=[sock]))
             housekeeping = Housekeeping(loop)
             await _until_started(server, http)
+            if facts is not None:
+                facts(loop.engine.facts())
             if ready is not None:
                 host, port = sock.getsockname()[:2]
                 ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")

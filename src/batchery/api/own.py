@@ -79,7 +79,7 @@ async def why(call: Call, ask: dict[str, Any]) -> dict[str, Any]:
         raise ApiError(404, "JobNotFound", f"There is no job {ref} in {call.realm.region}.")
     answer: dict[str, Any] = {"id": ref, "name": row.name, "place": 0, "waitsFor": [], "lacks": {}}
     attempts = [] if row.size and index is None else await call.service.reads.attempts(row.seq, index)
-    tried = [story.attempt_line(number, attempt) for number, attempt in enumerate(attempts, 1) if attempt.placed]
+    tried = [story.attempt_line(number, attempt) for number, attempt in enumerate(attempts, 1) if attempt.stopped]
     if found is not None and found.status not in ENDED_NAMES:
         waits = {"place": found.place, "waitsFor": found.waits_for, "lacks": found.lacks}
         return answer | waits | {"status": found.status, "lines": [*found.lines, *tried]}

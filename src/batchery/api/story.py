@@ -39,10 +39,8 @@ def exit_words(code: int | None) -> str:
 
 
 def attempt_line(number: int, row: AttemptRow) -> str:
-    """One attempt in a sentence or three. ``number`` counts from 1."""
+    """One attempt that is over, in a sentence or three. ``number`` counts from 1."""
     where = name_of(row.environment)
-    if not row.stopped:
-        return f"Attempt {number} {'runs' if row.started else 'is starting'} on {where}."
     if row.started:
         ran = duration(row.stopped - row.started)
         text = f"Attempt {number} ran {ran} on {where}: {exit_words(row.exit_code)}"

@@ -90,12 +90,14 @@ async def _serve(config: Config, stop_jobs: bool, fd: int | None, while_open: in
         loop.add_reader(while_open, _closed, loop, while_open, stop)
     sock = None if fd is None else socket.socket(fileno=fd)
 
+    enforced: dict[str, str] = {}
+
     def ready(url: str) -> None:
         leave_note(config, url)
-        greet(config, url)
+        greet(config, url, enforced)
 
     try:
-        return await serve(config, ready=ready, stop=stop, stop_jobs=stop_jobs, sock=sock)
+        return await serve(config, ready=ready, stop=stop, stop_jobs=stop_jobs, sock=sock, facts=enforced.update)
     finally:
         take_note_away(config)
 
@@ -106,10 +108,12 @@ def _closed(loop: asyncio.AbstractEventLoop, pipe: int, stop: asyncio.Event) -> 
     stop.set()
 
 
-def greet(config: Config, url: str) -> None:
-    """Where it serves, and how to point the AWS CLI at it."""
+def greet(config: Config, url: str, enforced: dict[str, str]) -> None:
+    """Where it serves, how to point the AWS CLI at it, and whether memory limits hold."""
     me = invoked_as()
     click.echo(f"Batchery {__version__} serves on {url}   (data: {config.data})")
+    if "memory limits" in enforced:
+        click.echo(f"Jobs are processes of this host; memory limits: {enforced['memory limits']}.")
     click.echo(f'  AWS CLI and boto3, from this shell on:   eval "$({me} env)"')
     click.echo(f"  any AWS CLI, one command:                {me} aws batch describe-job-queues")
     click.echo(f"  what happens:                            {me} jobs")

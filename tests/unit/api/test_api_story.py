@@ -50,8 +50,6 @@ def test_an_attempt_in_a_sentence() -> None:
     assert story.attempt_line(1, attempt()) == (
         "Attempt 1 ran 3.5 s on small: exit code 0; CPU time 0.25 s, peak memory 12 MiB."
     )
-    assert story.attempt_line(1, attempt(stopped=0)) == "Attempt 1 runs on small."
-    assert story.attempt_line(1, attempt(stopped=0, started=0)) == "Attempt 1 is starting on small."
     never = attempt(started=0, status_reason="Task failed to start", reason="CannotStartContainerError: no such file")
     assert story.attempt_line(1, never) == (
         "Attempt 1 on small never ran. Task failed to start; CannotStartContainerError: no such file."
