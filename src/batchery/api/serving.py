@@ -48,6 +48,7 @@ class Guarded(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._in_head = self._arriving = True
         self._head_bytes = 0
+        self._calm()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:

@@ -136,6 +136,18 @@ async def test_an_endless_head_is_cut_off(tmp_path: Path) -> None:
         writer.close()
 
 
+async def test_a_request_in_pieces(tmp_path: Path) -> None:
+    async with served(tmp_path) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            for piece in (CANCEL[:20], CANCEL[20:], b"Content-Length: 2\r\n", b"\r\n", b"{", b"}"):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.002)
+            assert (await answer(reader))[0] == "HTTP/1.1 403 Forbidden"
+        writer.close()
+
+
 async def test_a_kept_connection_outlives_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "REQUEST_SECONDS", 0.05)
     async with served(tmp_path) as port:
