@@ -112,7 +112,7 @@ def test_a_cancelled_job_and_its_reason_are_in_the_activity_log(server: Server, 
     trail = server.client("cloudtrail")
     found = trail.lookup_events(LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "CancelJob"}])
     records = [json.loads(event["CloudTrailEvent"]) for event in found["Events"]]
-    mine = [record for record in records if record["requestParameters"].get("jobId") == job]
+    mine = [record for record in records if (record["requestParameters"] or {}).get("jobId") == job]
     assert len(mine) == 1
     assert mine[0]["requestParameters"]["reason"] == "for the record"
     assert mine[0]["eventSource"] == "batch.amazonaws.com"

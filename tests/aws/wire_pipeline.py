@@ -21,6 +21,7 @@ PROLOG = """prolog = ["sh", "-c", '''test -z "$STARTING_GATE" || { : > "$STARTIN
 PROLOG += """while [ ! -e "$STARTING_GATE" ]; do sleep 0.02; done; }''']\n"""
 
 DEADLINE_S = 60.0
+_NAMES = itertools.count()
 
 
 def until(found: Callable[[], Any], what: str = "", seconds: float = DEADLINE_S) -> Any:
@@ -117,7 +118,6 @@ class Pipeline:
         self.batch = server.client()
         self.folder = folder
         self._gates = itertools.count()
-        self._names = itertools.count()
 
     def gate(self) -> Path:
         return self.folder / f"gate-{next(self._gates)}"
@@ -128,7 +128,7 @@ class Pipeline:
             "command": command,
             "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}],
         }
-        name = f"def-{next(self._names)}-{os.getpid()}"
+        name = f"def-{next(_NAMES)}-{os.getpid()}"
         reply = self.batch.register_job_definition(
             jobDefinitionName=name, type="container", containerProperties=container, **members
         )
@@ -141,7 +141,7 @@ class Pipeline:
 
     def queue(self, vcpus: int = 4, state: str = "ENABLED", priority: int = 1) -> str:
         """A queue on an environment of its own. DISABLED: its jobs stay RUNNABLE."""
-        name = f"q-{next(self._names)}-{os.getpid()}"
+        name = f"q-{next(_NAMES)}-{os.getpid()}"
         resources = {
             "type": "EC2",
             "minvCpus": 0,
@@ -152,10 +152,13 @@ class Pipeline:
             "instanceRole": "ecsInstanceRole",
         }
         self.batch.create_compute_environment(
-            computeEnvironmentName=name, type="MANAGED", state=state, computeResources=resources
+            computeEnvironmentName=name, type="MANAGED", state="ENABLED", computeResources=resources
         )
         environment = {"order": 1, "computeEnvironment": name}
         until(lambda: self.environment(name)["status"] == "VALID", "the environment is VALID")
+        if state != "ENABLED":
+            self.batch.update_compute_environment(computeEnvironment=name, state=state)
+            until(lambda: self.environment(name)["status"] == "VALID", "the environment is VALID")
         self.batch.create_job_queue(
             jobQueueName=name, priority=priority, state="ENABLED", computeEnvironmentOrder=[environment]
         )

@@ -4,8 +4,11 @@ from collections import OrderedDict, deque
 
 from batchery.core import index
 from batchery.core.model import Due, Job, World
-from batchery.core.status import CLOSING, PENDING, RUNNING
+from batchery.core.status import CLOSING, PENDING, RUNNABLE, RUNNING, table
 from batchery.core.step import CLOSE, EVALUATE, SETTLE, environment_due, queue_due
+
+#: What waits for nothing is RUNNABLE: settled here at once, since most of a long queue is so.
+_FREE = table({PENDING: RUNNABLE})
 
 
 def rebuild(world: World) -> None:
@@ -24,6 +27,8 @@ def rebuild(world: World) -> None:
     for job in world.jobs.values():
         job.needed_by = 0
     for job in open_jobs:
+        if not job.needs and PENDING in job.status:
+            job.status = job.status.translate(_FREE)
         index.shelve(world, job)
         index.depend(world, job)
         _rebuild_job(world, job)

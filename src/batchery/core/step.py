@@ -168,6 +168,11 @@ def drain(this: Turn, spent: Callable[[], bool] = lambda: False) -> None:
             return
 
 
+def derive(world: World, now: int) -> None:
+    """Work off all that a load left due, for a World that is only read: nothing of it is committed."""
+    drain(Turn(world, now))
+
+
 def next_alarm(world: World, now: int) -> int | None:
     """When the World wants a turn though nobody speaks: now if work is due, else the next alarm (ms); or never."""
     if world.due or world.schedule_wanted:

@@ -28,7 +28,7 @@ from batchery.config import Config
 from batchery.core.messages import Answer, Capacities, Change, Command, Effect, EnsureRealm
 from batchery.core.model import Policy, Realm, World
 from batchery.core.owed import owed
-from batchery.core.step import forget, next_alarm, turn
+from batchery.core.step import derive, forget, next_alarm, turn
 from batchery.engines.engine import Engine
 from batchery.run.clock import Clock, Ids
 from batchery.run.dispatch import Dispatcher
@@ -82,7 +82,8 @@ class Loop:
         self._wake = asyncio.Event()
         self._committing: asyncio.Future[bool] | None = None
         self._writer = ThreadPoolExecutor(1, "commit")
-        self._writable = False
+        self._writable = False  # changes can be committed
+        self._trusted = False  # World holds what is stored, or is about to be
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -99,6 +100,8 @@ class Loop:
         return question(self.world, *args, **kwargs)
 
     async def ask(self, question: Callable[Concatenate[World, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if not self._trusted:
+            raise Unavailable("the store is being read again")
         answer = question(self.world, *args, **kwargs)
         await self.barrier()
         return answer
@@ -169,6 +172,7 @@ class Loop:
         await self._in_writer(self.store.open)
         await self.engine.start()
         await self._lead()
+        await self._turn()  # what the load left due, and what the engine kept for us
         self._tasks = [
             asyncio.create_task(self._guard(self._run())),
             asyncio.create_task(self._guard(self._listen())),
@@ -204,14 +208,18 @@ class Loop:
 
     async def _lead(self) -> None:
         """Load a World and bring the engine and it to agree."""
-        world = await self._in_writer(self.store.load)
-        world.policy = Policy(strict_head=self.config.strict_head, submitted_for=self.config.submitted_for)
+        await self._load()
         self._clock = Clock(await self._in_writer(self.store.newest))
-        self.world = world
         gc.collect()
         gc.freeze()
         self._writable = True
         await self.resync()
+
+    async def _load(self) -> None:
+        world = await self._in_writer(self.store.load)
+        world.policy = Policy(strict_head=self.config.strict_head, submitted_for=self.config.submitted_for)
+        self.world = world
+        self._trusted = True
 
     async def resync(self) -> None:
         """Ask the engine what it has; send it what it is owed; take in the ends that it kept."""
@@ -222,22 +230,21 @@ class Loop:
         self.report([Capacities(self.engine.capacity()), *ends, *reports])
         self.dispatcher.send(effects)
 
-    async def _step_down(self, error: Exception) -> None:
+    async def _step_down(self, error: Exception, batch: list[Pending]) -> None:
         """The commit failed: World holds what is not stored. Drop it; load again, lead again when a probe commits."""
         log.error("a commit failed, nothing of it is stored: %s", error)
-        self._writable = False
+        self._writable = self._trusted = False
         self.dispatcher.clear()
-        self._refuse(self._inbox)
+        self._refuse(batch + self._inbox)
         self._inbox = []
         for _, future in self._asides:
             future.set_exception(Unavailable(str(error)))
         self._asides = []
-        loaded = False
         while not self._stopping:
             try:
-                if not loaded:
-                    self.world = await self._in_writer(self.store.load)
-                    loaded = True
+                if not self._trusted:
+                    await self._load()
+                    derive(self.world, self.now())
                 await self._in_writer(self.store.probe)
                 await self._lead()
                 log.warning("the store can be written again")
@@ -294,10 +301,8 @@ class Loop:
             try:
                 await self._commit(changes, records, [aside for aside, _ in asides])
             except CommitFailed as error:
-                self._refuse(batch)
-                for _, future in asides:
-                    future.set_exception(Unavailable(str(error)))
-                await self._step_down(error)
+                self._asides = asides + self._asides
+                await self._step_down(error, batch)
                 return
         forget(self.world)
         self._answer(batch, asides)
