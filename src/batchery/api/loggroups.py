@@ -26,8 +26,8 @@ from batchery.api.logs_shapes import (
 )
 from batchery.api.targets import target
 from batchery.core import query
+from batchery.run.logfiles import remove_log
 from batchery.run.logsearch import Source
-from batchery.run.retention import remove_log
 from batchery.spec.names import log_path, partition
 from batchery.store.store import GroupRow, StreamRow
 

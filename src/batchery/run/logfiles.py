@@ -277,3 +277,19 @@ def _open(path: str) -> int | None:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+
+
+def remove_log(path: str) -> bool:
+    """Delete one log with its index, and its directory if nothing else is in it. Whether there was one. Blocks."""
+    found = False
+    for name in (path, f"{path}.idx"):
+        try:
+            os.unlink(name)
+            found = True
+        except FileNotFoundError:
+            pass
+    try:
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        pass  # another container's log is in it
+    return found

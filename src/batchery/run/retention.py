@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 
 from batchery.config import Limits
 from batchery.core.model import AttemptKey, Realm, World, task_id
+from batchery.run.logfiles import remove_log
 from batchery.run.port import Service
 from batchery.spec.names import log_path
 from batchery.store.store import StreamRow
@@ -93,22 +94,6 @@ def is_orphan(task: str, changed: int, known: Known, living: Collection[str], be
 
 
 # ------------------------------------------------------------------------------------------------------------- files
-
-
-def remove_log(path: str) -> bool:
-    """Delete one log with its index, and its directory if nothing else is in it. Whether there was one. Blocks."""
-    found = False
-    for name in (path, f"{path}.idx"):
-        try:
-            os.unlink(name)
-            found = True
-        except FileNotFoundError:
-            pass
-    try:
-        os.rmdir(os.path.dirname(path))
-    except OSError:
-        pass  # another container's log is in it
-    return found
 
 
 def _changed(path: str) -> int:

@@ -10,7 +10,8 @@ import pytest
 from batchery.config import Config, Limits
 from batchery.core.model import AttemptKey, Realm, World, task_id
 from batchery.run import retention
-from batchery.run.retention import DAY, Known, Retention, Swept, has_expired, is_orphan, remove_log
+from batchery.run.logfiles import remove_log
+from batchery.run.retention import DAY, Known, Retention, Swept, has_expired, is_orphan
 from batchery.spec.names import log_path
 from batchery.store.store import GroupRow, StreamRow
 
