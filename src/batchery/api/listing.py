@@ -185,7 +185,7 @@ async def _of_array(call: Call, ref: str, page: _Page) -> _Found:
     sighting = Sighting(service, call.realm)
     facts = await service.ask(query.children_page, call.realm, ref, page.codes, after, page.limit + 1)
     if facts is not None:
-        found = await sighting.of_facts(facts)
+        found = await sighting.of_facts([one for one in facts if one.size])  # a plain job has no children
     else:
         row = (await service.reads.jobs([ref])).get(ref)
         found = await sighting.of_ended_array(row, page.codes, after, page.limit + 1) if row and row.size else []
