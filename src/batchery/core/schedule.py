@@ -2,7 +2,8 @@
 
 Theory of operation
 -------------------
-Queues go by priority, then by the age of their head. Within a queue the order is FIFO over *lanes*: one lane per
+Queues go by priority; those of one priority take turns by the age of their heads, so that no stream of younger jobs
+in one of them keeps an older job of another waiting. Within a queue the order is FIFO over *lanes*: one lane per
 resource class, merged by the age of their heads, so a class is passed over as a whole and nothing is ever scanned.
 
 For the oldest ready task:
@@ -127,56 +128,54 @@ def schedule(world: World, now: int) -> list[Change]:
         return []  # no engine has spoken yet
     room = Room(world)
     changes: list[Change] = []
-    for queue in _in_order(world):
-        plan = _Plan(world, queue, room, now)
-        plan.run()
-        changes += plan.changes
+    queues = (world.queues.get(arn) for arn in world.lanes)
+    plans = [_Plan(world, q, room, now, changes) for q in queues if q is not None and q.status != DELETING]
+    order = [(-plan.queue.priority, plan.heads[0][0], plan.queue.arn, plan) for plan in plans if plan.heads]
+    heapify(order)
+    while order:
+        rank, _, arn, plan = order[0]
+        plan.step()
+        if plan.heads:
+            heapreplace(order, (rank, plan.heads[0][0], arn, plan))
+        else:
+            heappop(order)
+    for plan in plans:
+        plan.finish()
     return changes
 
 
-def _in_order(world: World) -> list[Queue]:
-    """Queues with ready tasks: higher priority first, then the older head."""
-    found = []
-    for arn, lanes in world.lanes.items():
-        queue = world.queues.get(arn)
-        if queue is None or queue.status == DELETING:
-            continue
-        head = min((lane[0][0] for lane in lanes.values() if lane), default=None)
-        if head is not None or queue.blocked:
-            found.append((-queue.priority, head or 0, arn, queue))
-    return [queue for *_, queue in sorted(found, key=lambda entry: entry[:3])]
-
-
 class _Plan:
-    """The placements of one queue."""
+    """The placements of one queue: a heap of the heads of its lanes, and what became of those seen so far."""
 
-    def __init__(self, world: World, queue: Queue, room: Room, now: int) -> None:
-        self.world, self.queue, self.room, self.now = world, queue, room, now
-        self.changes: list[Change] = []
+    def __init__(self, world: World, queue: Queue, room: Room, now: int, changes: list[Change]) -> None:
+        self.world, self.queue, self.room, self.now, self.changes = world, queue, room, now, changes
         self.aside: list[tuple[Job, int, str]] = []
         self.cursors: dict[str, int] = {}  # job id -> index from which its tasks are not planned yet
+        self.planned: dict[Resources, list[tuple[int, str]]] = {}  # lane -> entries with nothing left to plan
         self.lanes = world.lanes[queue.arn]
+        self.heads = [(lane[0][0], asked) for asked in list(self.lanes) if (lane := self._fresh(asked))]
+        heapify(self.heads)
+        self.fits = {asked: fits_of(world, queue, asked) for _, asked in self.heads}
 
-    def run(self) -> None:
-        heads = [(lane[0][0], asked) for asked in list(self.lanes) if (lane := self._fresh(asked))]
-        heapify(heads)
-        fits = {asked: fits_of(self.world, self.queue, asked) for _, asked in heads}
-        planned: dict[Resources, list[tuple[int, str]]] = {}
-        while heads:
-            _, asked = heads[0]
-            lane = self.lanes[asked]
-            job = self.world.jobs[lane[0][1]]
-            number = self._next(job)
-            if number < 0:  # all of this job's ready tasks are planned: the lane's next job
-                planned.setdefault(asked, []).append(heappop(lane))
-                self._skip_stale(lane)
-                heapreplace(heads, (lane[0][0], asked)) if lane else heappop(heads)
-                continue
-            if not fits[asked]:
-                self._stand_aside(job, number, asked, heads)
-            elif not self._place(job, number, asked, fits[asked]):
-                heappop(heads)
-        for asked, entries in planned.items():
+    def step(self) -> None:
+        """Plan the next task of the oldest head, or pass over its class."""
+        heads = self.heads
+        _, asked = heads[0]
+        lane = self.lanes[asked]
+        job = self.world.jobs[lane[0][1]]
+        number = self._next(job)
+        if number < 0:  # all of this job's ready tasks are planned: the lane's next job
+            self.planned.setdefault(asked, []).append(heappop(lane))
+            self._skip_stale(lane)
+            heapreplace(heads, (lane[0][0], asked)) if lane else heappop(heads)
+        elif not self.fits[asked]:
+            self._stand_aside(job, number, asked)
+        elif not self._place(job, number, asked, self.fits[asked]):
+            heappop(heads)
+
+    def finish(self) -> None:
+        """Put back what was taken from the lanes to look behind it; tell who stands aside."""
+        for asked, entries in self.planned.items():
             for entry in entries:
                 heappush(self.lanes[asked], entry)
         self._tell_blocked()
@@ -203,14 +202,14 @@ class _Plan:
         """The next ready task of a job that is not planned yet, or -1."""
         return job.status.find(RUNNABLE, self.cursors.get(job.id, 0))
 
-    def _stand_aside(self, job: Job, number: int, asked: Resources, heads: list[tuple[int, Resources]]) -> None:
+    def _stand_aside(self, job: Job, number: int, asked: Resources) -> None:
         words = misfit(self.world, self.queue, asked)
         if words and len(self.aside) < BLOCKED_SHOWN:
             self.aside.append((job, number, words))
         if self.world.policy.strict_head and words:
-            heads.clear()
+            self.heads.clear()
         else:
-            heappop(heads)
+            heappop(self.heads)
 
     def _place(self, job: Job, number: int, asked: Resources, fits: list[Environment]) -> bool:
         """Place one task, or close what it waits for to those behind it. False: its whole class waits."""
@@ -219,19 +218,19 @@ class _Plan:
             return False
         need = granted(self.world, asked)
         open_to_it = [e for e in fits if usable(e) and e.pool not in room.closed]
-        lacking = ""
+        host = False
         for environment in open_to_it:
             lacking = room.lacks(environment, need)
             if not lacking:
                 self._put(job, number, environment, need)
                 return True
+            host = host or lacking != "vCPU"
         for environment in open_to_it:
             if room.may_hold(environment, asked):
                 self._put(job, number, environment, need)
                 return True
         room.closed.update(environment.pool for environment in open_to_it)
-        if lacking in ("memory", "GPU"):
-            room.full = True
+        room.full = host
         return False
 
     def _put(self, job: Job, number: int, environment: Environment, need: Resources) -> None:

@@ -1,0 +1,428 @@
+"""Who runs next, and where: order, room, standing aside, claiming ahead."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.core.building import Batch, arn
+
+from batchery.core.messages import Capacities, ContainerEnd, Exited, Placed, Started, UpdateEnvironment, UpdateQueue
+from batchery.core.model import DISABLED, EXIT, AttemptKey, Capacity, Resources, World
+from batchery.core.schedule import TOO_LARGE, TOO_MANY_VCPUS, fits_of, schedule, usable
+from batchery.core.status import RUNNABLE
+from batchery.core.step import turn
+
+Make = Callable[..., Batch]
+
+
+def blocked(batch: Batch, queue: str = "") -> list[tuple[str, str]]:
+    return [(fact.job, fact.reason) for fact in batch.world.queues[queue or batch.main].blocked]
+
+
+def codes(batch: Batch, *jobs: str) -> list[str]:
+    return [batch.code(job) for job in jobs]
+
+
+# ------------------------------------------------------------------------------------------------------------ FIFO
+
+
+def test_jobs_are_placed_in_the_order_of_submission(batches: Make) -> None:
+    batch = batches(vcpus=2)
+    jobs = [batch.submit() for _ in range(4)]
+    assert codes(batch, *jobs) == ["OFFERED", "OFFERED", "RUNNABLE", "RUNNABLE"]
+    batch.exits(jobs[1])
+    assert codes(batch, *jobs[2:]) == ["OFFERED", "RUNNABLE"]
+
+
+def test_nothing_younger_passes_the_head_that_waits_for_room(batches: Make) -> None:
+    batch = batches(vcpus=4)
+    runs = batch.submit(vcpus=3)
+    big, small = batch.submit(vcpus=4), batch.submit(vcpus=1)
+    assert codes(batch, big, small) == ["RUNNABLE", "RUNNABLE"]
+    batch.exits(runs)
+    assert codes(batch, big, small) == ["OFFERED", "RUNNABLE"]
+
+
+def test_what_the_head_cannot_use_anyway_is_open_to_the_younger(batches: Make) -> None:
+    batch = batches(vcpus=4)
+    little = batch.environment("little", 2)
+    queue = batch.queue("both", arn("compute-environment", "main"), little)
+    batch.submit(queue=queue, vcpus=3)
+    big, small = batch.submit(queue=queue, vcpus=3), batch.submit(queue=queue, vcpus=1)
+    assert codes(batch, big, small) == ["RUNNABLE", "OFFERED"]
+    assert batch.attempt(small).environment == little
+
+
+def test_children_are_placed_in_the_order_of_their_index(batches: Make) -> None:
+    batch = batches(vcpus=2)
+    array = batch.submit(size=4)
+    after = batch.submit()
+    assert batch.children(array) == ["RUNNABLE"] * 4
+    assert [batch.code(f"{array}:{i}") for i in range(4)] == ["OFFERED", "OFFERED", "RUNNABLE", "RUNNABLE"]
+    batch.exits(f"{array}:0")
+    batch.exits(f"{array}:1")
+    assert (batch.code(f"{array}:3"), batch.code(after)) == ("OFFERED", "RUNNABLE")
+
+
+def test_a_class_behind_another_is_reached_in_the_same_turn(batches: Make) -> None:
+    batch = batches(vcpus=8)
+    batch.close()
+    jobs = [batch.submit(vcpus=size) for size in (1, 2, 1, 2, 1)]
+    batch.reopen()
+    order = [change.key.job for change in batch.changes if isinstance(change, Placed)]
+    assert order == jobs
+
+
+# ------------------------------------------------------------------------------------------ queues, environments
+
+
+def test_a_queue_of_higher_priority_goes_first(batches: Make) -> None:
+    batch = batches(vcpus=1)
+    high = batch.queue("high", arn("compute-environment", "main"), priority=9)
+    runs = batch.submit()
+    low_job, high_job = batch.submit(), batch.submit(queue=high)
+    batch.exits(runs)
+    assert codes(batch, high_job, low_job) == ["OFFERED", "RUNNABLE"]
+
+
+def test_queues_of_one_priority_take_turns_by_age(batches: Make) -> None:
+    batch = batches(vcpus=4)
+    other = batch.queue("other", arn("compute-environment", "main"))
+    batch.close()
+    jobs = [batch.submit(queue=queue) for queue in (batch.main, other, batch.main, other, batch.main)]
+    batch.reopen()
+    assert codes(batch, *jobs) == ["OFFERED"] * 4 + ["RUNNABLE"]
+    assert [c.key.job for c in batch.changes if isinstance(c, Placed)] == jobs[:4]
+
+
+def test_environments_are_filled_in_the_order_of_the_queue(batches: Make) -> None:
+    batch = batches(vcpus=1)
+    second = batch.environment("second", 1)
+    queue = batch.queue("both", arn("compute-environment", "main"), second)
+    one, two = batch.submit(queue=queue), batch.submit(queue=queue)
+    assert batch.attempt(one).environment == arn("compute-environment", "main")
+    assert batch.attempt(two).environment == second
+    batch.send(UpdateQueue(queue, order=((1, second), (2, arn("compute-environment", "main")))))
+    batch.exits(one)
+    batch.exits(two)
+    three = batch.submit(queue=queue)
+    assert batch.attempt(three).environment == second
+
+
+def test_a_disabled_environment_takes_nothing_new(batch: Batch) -> None:
+    batch.close()
+    job = batch.submit()
+    assert batch.code(job) == "RUNNABLE"
+    assert blocked(batch) == [], "it could run there some day"
+    batch.reopen()
+    assert batch.code(job) == "OFFERED"
+
+
+def test_a_disabled_queue_goes_on_with_what_it_has(batch: Batch) -> None:
+    batch.close()
+    job = batch.submit()
+    batch.send(UpdateQueue(batch.main, state=DISABLED))
+    batch.reopen()
+    assert batch.code(job) == "OFFERED"
+
+
+def test_environments_of_one_pool_share_its_vcpus(batches: Make) -> None:
+    batch = batches(vcpus=4)
+    here, there = (batch.environment(name, 2, pool="shared") for name in ("here", "there"))
+    one, two = batch.queue("one", here), batch.queue("two", there)
+    jobs = [batch.submit(queue=queue) for queue in (one, two, one)]
+    assert codes(batch, *jobs) == ["OFFERED", "OFFERED", "RUNNABLE"]
+
+
+def test_environments_share_the_memory_of_the_host(batches: Make) -> None:
+    batch = batches(memory=1_000)
+    other = batch.queue("other", batch.environment("other"))
+    one = batch.submit(memory=800)
+    two, three = batch.submit(memory=300), batch.submit(queue=other, memory=100)
+    assert codes(batch, one, two, three) == ["OFFERED", "RUNNABLE", "RUNNABLE"], "the head waits for the host itself"
+    batch.exits(one)
+    assert codes(batch, two, three) == ["OFFERED", "OFFERED"]
+
+
+def test_the_host_is_kept_for_the_head_though_it_waits_for_vcpus_elsewhere_too(batches: Make) -> None:
+    batch = batches(memory=1_000)
+    little, third = batch.environment("little", 3), batch.environment("third")
+    both = batch.queue("both", arn("compute-environment", "main"), little)
+    batch.submit(queue=batch.queue("little", little), vcpus=3, memory=100)
+    other = batch.queue("third", third)
+    batch.submit(queue=other, memory=500)
+    head, young = batch.submit(queue=both, vcpus=3, memory=600), batch.submit(queue=other, memory=100)
+    assert codes(batch, head, young) == ["RUNNABLE", "RUNNABLE"]
+
+
+def test_nothing_is_placed_before_an_engine_has_spoken(batches: Make) -> None:
+    batch = batches(memory=0)
+    job = batch.submit()
+    assert batch.code(job) == "RUNNABLE"
+    batch.send(Capacities(Capacity(1_024)))
+    assert batch.code(job) == "OFFERED"
+
+
+def test_gpus_are_counted(batches: Make) -> None:
+    batch = batches(gpus=2)
+    jobs = [batch.submit(gpus=1) for _ in range(3)]
+    assert codes(batch, *jobs) == ["OFFERED", "OFFERED", "RUNNABLE"]
+
+
+# ------------------------------------------------------------------------------------------------- standing aside
+
+
+def test_what_can_never_fit_stands_aside_and_says_so(batches: Make) -> None:
+    batch = batches(vcpus=4)
+    huge, small = batch.submit(vcpus=5), batch.submit()
+    assert codes(batch, huge, small) == ["RUNNABLE", "OFFERED"]
+    assert blocked(batch) == [(huge, TOO_MANY_VCPUS)]
+    since = batch.world.queues[batch.main].blocked[0].since
+    batch.tick(5_000)
+    batch.submit()
+    assert batch.world.queues[batch.main].blocked[0].since == since
+    batch.cancel(huge)
+    assert blocked(batch) == []
+
+
+def test_it_is_placed_when_its_environment_grows(batches: Make) -> None:
+    batch = batches(vcpus=4)
+    huge = batch.submit(vcpus=5)
+    batch.send(UpdateEnvironment(arn("compute-environment", "main"), max_vcpus=8_000))
+    assert batch.code(huge) == "OFFERED"
+    assert blocked(batch) == []
+
+
+def test_with_strict_head_it_blocks_the_queue(batches: Make) -> None:
+    batch = batches(vcpus=4, strict_head=True)
+    huge, small = batch.submit(vcpus=5), batch.submit()
+    other = batch.submit(queue=batch.queue("other", arn("compute-environment", "main")))
+    assert codes(batch, huge, small, other) == ["RUNNABLE", "RUNNABLE", "OFFERED"]
+    assert blocked(batch) == [(huge, TOO_MANY_VCPUS)]
+    batch.terminate(huge)
+    assert batch.code(small) == "OFFERED"
+
+
+@pytest.mark.parametrize("asks", [{"memory": 2_000}, {"gpus": 3}])
+def test_larger_than_the_host_waits_if_nothing_is_to_be_cut(batches: Make, asks: dict[str, int]) -> None:
+    batch = batches(memory=1_000, gpus=2, clamp=False)
+    large, small = batch.submit(**asks), batch.submit()
+    assert codes(batch, large, small) == ["RUNNABLE", "OFFERED"]
+    assert blocked(batch) == [(large, TOO_LARGE)]
+
+
+@pytest.mark.parametrize("asks", [{"memory": 2_000}, {"gpus": 3}])
+def test_larger_than_the_host_runs_alone_and_cut_to_it(batches: Make, asks: dict[str, int]) -> None:
+    batch = batches(memory=1_000, gpus=2)
+    first = batch.submit()
+    large, small = batch.submit(**asks), batch.submit()
+    assert codes(batch, large, small) == ["RUNNABLE", "RUNNABLE"]
+    batch.exits(first)
+    assert codes(batch, large, small) == ["OFFERED", "RUNNABLE"]
+    assert batch.attempt(large).resources == Resources(1_000, 1_000, 2 if "gpus" in asks else 0)
+    batch.exits(large)
+    assert batch.code(small) == "OFFERED"
+
+
+def test_both_faults_are_told_as_the_requirement(batches: Make) -> None:
+    batch = batches(vcpus=4, memory=1_000, clamp=False)
+    wide = batch.environment("wide", 32)
+    queue = batch.queue("both", arn("compute-environment", "main"), wide)
+    job = batch.submit(queue=queue, vcpus=16, memory=4_000)
+    assert blocked(batch, queue) == [(job, TOO_LARGE)]
+
+
+def test_a_queue_without_environments_tells_nothing(batch: Batch) -> None:
+    bare = batch.queue("bare")
+    job = batch.submit(queue=bare)
+    assert batch.code(job) == "RUNNABLE"
+    assert blocked(batch, bare) == []
+
+
+def test_sixteen_classes_at_most_are_told(batches: Make) -> None:
+    batch = batches(vcpus=1)
+    for size in range(2, 22):
+        batch.submit(vcpus=size)
+    assert len(blocked(batch)) == 16
+
+
+# ------------------------------------------------------------------------------------------------- claiming ahead
+
+
+def quick(batches: Make, took: int = 10, **how: Any) -> Batch:
+    """Two slots, four held ahead, and a first task of the class that took ``took`` ms."""
+    batch = batches(vcpus=2, ahead=4, **how)
+    first = batch.submit()
+    batch.runs(first)
+    batch.tick(took)
+    batch.exits(first)
+    return batch
+
+
+def test_tasks_that_are_quick_are_handed_over_ahead_up_to_the_bound(batches: Make) -> None:
+    batch = quick(batches)
+    jobs = [batch.submit() for _ in range(9)]
+    assert codes(batch, *jobs) == ["OFFERED"] * 4 + ["RUNNABLE"] * 5
+    batch.runs(*jobs[:2])
+    assert codes(batch, *jobs) == ["RUNNING"] * 2 + ["OFFERED"] * 2 + ["RUNNABLE"] * 5, "no room was freed"
+    batch.exits(jobs[0])
+    assert codes(batch, *jobs[2:]) == ["OFFERED"] * 4 + ["RUNNABLE"] * 3
+
+
+def test_slow_tasks_are_not(batches: Make) -> None:
+    batch = quick(batches, took=1_000)
+    jobs = [batch.submit() for _ in range(4)]
+    assert codes(batch, *jobs) == ["OFFERED"] * 2 + ["RUNNABLE"] * 2
+
+
+def test_no_more_work_is_held_than_half_a_second_of_it(batches: Make) -> None:
+    batch = quick(batches, took=400)
+    jobs = [batch.submit() for _ in range(6)]
+    assert codes(batch, *jobs) == ["OFFERED"] * 2 + ["RUNNABLE"] * 4
+
+
+def test_a_class_never_seen_before_is_not_held_ahead(batches: Make) -> None:
+    batch = quick(batches)
+    jobs = [batch.submit(memory=99) for _ in range(4)]
+    assert codes(batch, *jobs) == ["OFFERED"] * 2 + ["RUNNABLE"] * 2
+
+
+def test_the_head_that_waits_for_room_is_not_passed_by_what_could_be_held(batches: Make) -> None:
+    batch = quick(batches)
+    batch.submit(vcpus=1)
+    slow = batch.submit(vcpus=2)
+    young = batch.submit(vcpus=1)
+    assert codes(batch, slow, young) == ["RUNNABLE", "RUNNABLE"]
+
+
+# ------------------------------------------------------------------------------------------------------ properties
+
+HOST = 1_000
+SIZES = st.sampled_from([(1, 100), (2, 100), (4, 100), (1, 400), (1, 1_000), (3, 600), (9, 100), (1, 4_000)])
+
+
+class Shop:
+    """Three queues on three environments, two of which share a pool and all of which share a host."""
+
+    def __init__(self, strict: bool, clamp: bool) -> None:
+        self.batch = Batch(vcpus=4, memory=HOST, clamp=clamp, strict_head=strict)
+        main = arn("compute-environment", "main")
+        one, two = (self.batch.environment(name, 4, pool="shared") for name in ("one", "two"))
+        self.queues = [
+            self.batch.main,
+            self.batch.queue("second", one, main),
+            self.batch.queue("third", two),
+            self.batch.queue("urgent", main, two, priority=5),
+        ]
+
+    def submit(self, queue: int, size: tuple[int, int]) -> str:
+        return self.batch.submit(queue=self.queues[queue], vcpus=size[0], memory=size[1])
+
+    def finish(self, which: int) -> None:
+        keys = list(self.batch.world.live)
+        if keys:
+            key = keys[which % len(keys)]
+            self.batch.send(Exited(key, self.batch.now, EXIT, self.batch.now, (ContainerEnd("x", 0),)))
+
+
+def passed(world: World, placed: list[Placed]) -> list[str]:
+    """Every job that waits though something younger of its queue, or something after it in the order of queues, took
+    what it waits for."""
+    wrong = []
+    for job in world.jobs.values():
+        if job.closed is not None or RUNNABLE not in job.status:
+            continue
+        queue = world.queues[job.queue]
+        fits = {e.pool for e in fits_of(world, queue, job.shape.resources) if usable(e)}
+        for change in placed:
+            other = world.jobs[change.key.job]
+            rank = (-world.queues[other.queue].priority, other.seq)
+            pool = world.environments[change.environment].pool
+            if pool in fits and rank > (-queue.priority, job.seq):
+                wrong.append(f"{other.id} passed {job.id}")
+    return wrong
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.integers(0, 3), SIZES),
+        st.tuples(st.just("finish"), st.integers(0, 50), st.none()),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, st.booleans())
+def test_order_is_strict_and_nothing_is_over_committed(steps: list[Any], clamp: bool) -> None:
+    shop = Shop(strict=False, clamp=clamp)
+    for what, number, size in steps:
+        shop.submit(number, size) if what == "submit" else shop.finish(number)
+        placed = [change for change in shop.batch.changes if isinstance(change, Placed)]
+        assert passed(shop.batch.world, placed) == []
+    assert schedule(shop.batch.world, shop.batch.now) == [], "a turn places all that can be placed"
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS, st.integers(0, 3), SIZES, st.lists(st.tuples(st.integers(0, 2), SIZES), min_size=1, max_size=6))
+def test_no_job_that_fits_an_empty_environment_waits_for_ever(
+    steps: list[Any], queue: int, size: tuple[int, int], stream: list[tuple[int, tuple[int, int]]]
+) -> None:
+    """Whatever was there before, and however many younger jobs keep coming to queues that are not more urgent."""
+    shop = Shop(strict=False, clamp=True)
+    for what, number, how in steps:
+        shop.submit(number, how) if what == "submit" else shop.finish(number)
+    ours = shop.submit(queue, size)
+    job = shop.batch.jobs[ours]
+    if not fits_of(shop.batch.world, shop.batch.world.queues[job.queue], job.shape.resources):
+        return
+    before = sum(other.seq < job.seq for other in shop.batch.world.jobs.values())
+    for round_ in range(2 * before + 10):
+        if shop.batch.code(ours) != "RUNNABLE":
+            return
+        shop.submit(*stream[round_ % len(stream)])
+        shop.finish(0)  # the oldest placement ends: every task takes a finite time
+    raise AssertionError(f"{ours} still waits after every older job could have ended")
+
+
+# ------------------------------------------------------------------------------------------------------------ cost
+
+
+def calls_of_a_turn(batch: Batch, command: Exited) -> int:
+    """Calls, of Python and of C functions, that one turn makes."""
+    count = 0
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        turn(batch.world, [command], batch.now)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_placement_costs_the_same_however_many_jobs_are_queued() -> None:
+    costs = []
+    for queued in (200, 20_000):
+        batch = Batch(vcpus=1)
+        first = batch.submit()
+        batch.runs(first)
+        turn(batch.world, [batch.order(vcpus=1 + number % 3) for number in range(queued)], batch.now)
+        end = Exited(AttemptKey(first, 0, 1), batch.now, EXIT, batch.now, (ContainerEnd("x", 0),))
+        costs.append(calls_of_a_turn(batch, end))
+        assert batch.world.offered == 1
+    assert costs[1] <= costs[0] * 1.1
+
+
+def test_started_ends_the_wait_and_not_the_hold() -> None:
+    batch = Batch(vcpus=1, ahead=2)
+    job = batch.submit()
+    batch.send(Started(batch.key(job), batch.now))
+    assert batch.world.offered == 0
+    assert batch.world.pools == {arn("compute-environment", "main"): 1_000}
