@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 from batchery.api import sigv4
 from batchery.api.call import ApiError
 from batchery.api.keys import Key, Keys
-from batchery.api.signing import Incoming, sign
+from batchery.api.signing import Incoming
 from batchery.api.sigv4 import Verified, Verifier
 
 ARN = "arn:aws:batch:us-east-1:123456789012:job-queue/q"
@@ -61,8 +61,8 @@ def signed(
     else:
         SigV4Auth(Credentials(*names), service, region).add_auth(request)
     prepared = request.prepare()
-    sent = [(name, value.decode() if isinstance(value, bytes) else value) for name, value in prepared.headers.items()]
-    return incoming(method, prepared.url, [*sent, ("host", "127.0.0.1:8642"), ("user-agent", "Boto3")], body)
+    sent = [(name, value if isinstance(value, str) else value.decode()) for name, value in prepared.headers.items()]
+    return incoming(method, prepared.url, [*sent, ("host", "127.0.0.1:8642")], body)
 
 
 def now() -> int:
@@ -89,9 +89,6 @@ def change(request: Incoming, old: bytes, new: bytes) -> Incoming:
     authorization = request.headers[b"authorization"]
     assert old in authorization
     return with_header(request, b"authorization", authorization.replace(old, new))
-
-
-# ------------------------------------------------------------------------------------------------------- right
 
 
 @pytest.mark.parametrize(
@@ -152,23 +149,6 @@ def test_authorization_in_other_orders(verifier: Verifier, key: Key, separator: 
     assert verifier.verify(request, "batch", now()).key == key
 
 
-def test_date_header_in_place_of_x_amz_date(verifier: Verifier, key: Key) -> None:
-    headers = {"host": "127.0.0.1:8642"}
-    at = now()
-    request = incoming("POST", "/v1/submitjob", list(headers.items()), b"{}")
-    plain = sign("POST", "/v1/submitjob", headers, b"{}", key.id, key.secret, "us-east-1", "batch", at)
-    scope = plain["authorization"].split("Credential=")[1].split(",")[0].partition("/")[2].encode()
-    canonical = sigv4.canonical_request(
-        request, b"", b"host:127.0.0.1:8642\n", b"host", sigv4.sha256(b"{}").hexdigest().encode()
-    )
-    signing = sigv4.signing_key(key.secret, plain["x-amz-date"][:8], "us-east-1", "batch")
-    signature = sigv4.sign_text(signing, plain["x-amz-date"].encode(), scope, canonical)
-    value = f"AWS4-HMAC-SHA256 Credential={key.id}/{scope.decode()}, SignedHeaders=host, Signature={signature}"
-    with_header(request, b"authorization", value.encode())
-    with_header(request, b"date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(at)).encode())
-    assert verifier.verify(request, "batch", at).key == key
-
-
 @pytest.mark.parametrize("declared", ["UNSIGNED-PAYLOAD", sigv4.sha256(b"{}").hexdigest()])
 def test_declared_payload_hash(verifier: Verifier, key: Key, declared: str) -> None:
     headers = {"host": "127.0.0.1:8642", "x-amz-content-sha256": declared}
@@ -176,14 +156,6 @@ def test_declared_payload_hash(verifier: Verifier, key: Key, declared: str) -> N
     SigV4Auth(Credentials(key.id, key.secret), "batch", "us-east-1").add_auth(request)
     pairs = list(request.headers.items())
     assert verifier.verify(incoming("POST", request.url, pairs, b"{}"), "batch", now()).key == key
-
-
-def test_our_own_signer_agrees_with_botocore(verifier: Verifier, key: Key) -> None:
-    for path in ("/v1/submitjob", "/batchery/why?x=1&a=%20b", "/v1/tags/" + quote(ARN, safe="")):
-        headers = {"host": "127.0.0.1:8642", "content-type": "application/json"}
-        sent = sign("POST", path, headers, b"{}", key.id, key.secret, "eu-west-1", "batch", time.time())
-        request = incoming("POST", path, list(sent.items()), b"{}")
-        assert verifier.verify(request, "batch", now()) == Verified(key.id, "eu-west-1", key)
 
 
 # ------------------------------------------------------------------------------------------------------- wrong
@@ -225,13 +197,12 @@ def test_anything_changed_after_signing(
 
 
 def test_another_secret(verifier: Verifier, key: Key) -> None:
-    code, message = refusal(verifier, signed((key.id, "wrong")))
-    assert (code, message[:40]) == ("InvalidSignatureException", MISMATCH[:40])
+    assert refusal(verifier, signed((key.id, "wrong")))[1].startswith(MISMATCH)
 
 
 def test_unknown_key(verifier: Verifier) -> None:
-    expected = ("UnrecognizedClientException", "The security token included in the request is invalid.")
-    assert refusal(verifier, signed(("AKIAUNKNOWN", "x"))) == expected
+    code, message = refusal(verifier, signed(("AKIAUNKNOWN", "x")))
+    assert (code, message) == ("UnrecognizedClientException", "The security token included in the request is invalid.")
 
 
 @pytest.mark.parametrize("required", [True, False])
@@ -268,11 +239,10 @@ def test_scope_of_another_service(verifier: Verifier, key: Key, service: str, as
     assert message == f"Credential should be scoped to correct service: '{asked}'. "
 
 
-@pytest.mark.parametrize("region", ["", "US-EAST-1", "../x", "a" * 33, "eu west"])
+@pytest.mark.parametrize("region", ["", "US-EAST-1", "..", "a" * 33, "eu west"])
 def test_scope_of_no_region(verifier: Verifier, key: Key, region: str) -> None:
-    request = change(signed(key), b"/us-east-1/", f"/{region}/".encode())
-    code = "IncompleteSignatureException" if region == "../x" else "InvalidSignatureException"
-    assert refusal(verifier, request)[0] == ("InvalidSignatureException" if region == "../x" else code)
+    code, message = refusal(verifier, change(signed(key), b"/us-east-1/", f"/{region}/".encode()))
+    assert (code, message) == ("InvalidSignatureException", "Credential should be scoped to a valid region. ")
 
 
 def test_scope_of_another_day(verifier: Verifier, key: Key) -> None:
@@ -329,10 +299,8 @@ def test_host_has_to_be_signed(verifier: Verifier, key: Key, names: bytes) -> No
     request = signed(key)
     sent = request.headers[b"authorization"].split(b" ")[2]
     code, message = refusal(verifier, change(request, sent, names))
-    assert (code, message) == (
-        "InvalidSignatureException",
-        "'Host' must be a 'SignedHeader' in the AWS Authorization.",
-    )
+    assert code == "InvalidSignatureException"
+    assert message == "'Host' must be a 'SignedHeader' in the AWS Authorization."
 
 
 def test_the_target_has_to_be_signed(verifier: Verifier, key: Key) -> None:
