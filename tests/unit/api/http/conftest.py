@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +26,6 @@ from batchery.config import Config
 from batchery.core.messages import Cancel, Command
 from batchery.core.model import Realm
 from batchery.store.store import Activity
-
-QUEUE = "arn:aws:batch:us-east-1:123456789012:job-queue/q"
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 class FakeService:

@@ -21,7 +21,6 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a
 
 
 CANCEL = b'{"jobId":"a1","reason":"No more"}'
-SUBMIT = b'{"jobName":"n","jobQueue":"q","jobDefinition":"d"}'
 
 
 def test_a_success(client: Any, service: Any) -> None:

@@ -13,7 +13,6 @@ from batchery.api.shapes import (
 )
 from batchery.core.messages import Cancel
 
-QUEUE = "arn:aws:batch:us-east-1:123456789012:job-queue/q"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 

@@ -1,7 +1,6 @@
 """CloudWatch Logs and our own endpoints on the same port."""
 
 import json
-import re
 from typing import Any
 
 import msgspec
@@ -10,9 +9,6 @@ import pytest
 from batchery.api import targets, wire
 from batchery.api.call import ApiError, Call
 from batchery.api.keys import Key, Keys
-
-QUEUE = "arn:aws:batch:us-east-1:123456789012:job-queue/q"
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def allowing(keys: Keys, action: str, resource: str = "*") -> Key:

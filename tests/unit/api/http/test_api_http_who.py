@@ -1,7 +1,6 @@
 """Who calls, in which realm, and what their policy lets them do."""
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +13,6 @@ from batchery.config import Config
 from batchery.core.messages import Cancel
 from batchery.core.model import Realm
 from batchery.run.port import Unavailable
-
-QUEUE = "arn:aws:batch:us-east-1:123456789012:job-queue/q"
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-
 
 CANCEL = b'{"jobId":"a1","reason":"No more"}'
 SUBMIT = b'{"jobName":"n","jobQueue":"q","jobDefinition":"d"}'
