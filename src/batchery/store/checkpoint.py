@@ -24,6 +24,8 @@ class Checkpointer:
 
     def __init__(self, path: Path) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None, timeout=0.2, check_same_thread=False)
+        # From here on this connection has the database open, so the log stays while the writer opens its own anew.
+        self.connection.execute("SELECT one FROM meta").fetchone()
         self.pages = 0
         self.closing = False
         self.wanted = Event()

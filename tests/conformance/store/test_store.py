@@ -149,15 +149,15 @@ async def test_tags_are_set_and_removed_in_order(store: SqliteStore, stock: Stoc
 
 
 def test_jobs_are_submitted_until_evaluated(store: SqliteStore, stock: Stock) -> None:
-    plain, array, late = stock.submit(), stock.submit(size=3), stock.submit()
+    plain = stock.submit()
+    array, late = stock.submit(size=3, needs=(Need(plain.id),)), stock.submit()
     stock.evaluates(array)
     stock.commit()
     world = store.load()
     status = [bytes(job.status) for job in world.jobs.values()]
-    assert status == [bytes([PENDING]), bytes([PENDING] * 3), bytes([SUBMITTED])]
+    assert status == [bytes([RUNNABLE]), bytes([PENDING] * 3), bytes([SUBMITTED])]
     assert world.evaluated == array.seq
     assert list(world.unevaluated) == [world.jobs[late.id]]
-    assert plain.id in world.jobs
 
 
 def test_evaluated_never_goes_back(store: SqliteStore, stock: Stock) -> None:
@@ -171,7 +171,12 @@ def test_evaluated_never_goes_back(store: SqliteStore, stock: Stock) -> None:
 
 @pytest.mark.parametrize("kind", [CANCEL, TERMINATE, VOID])
 def test_what_was_asked_to_end_and_waits_is_closing(store: SqliteStore, stock: Stock, kind: int) -> None:
-    plain, array, child = stock.submit(), stock.submit(size=3), stock.submit(size=3)
+    first = (Need(stock.submit().id),)
+    plain, array, child = (
+        stock.submit(needs=first),
+        stock.submit(size=3, needs=first),
+        stock.submit(size=3, needs=first),
+    )
     stock.evaluates(child)
     stock.commit()
     stock.asks(plain, kind, "a")
@@ -218,7 +223,7 @@ async def test_ends_are_spans(store: SqliteStore, stock: Stock) -> None:
 @pytest.mark.parametrize("code", [OFFERED, STARTING, RUNNING])
 def test_a_live_attempt_is_its_task(store: SqliteStore, stock: Stock, code: int) -> None:
     stock.place()
-    job, array = stock.submit(), stock.submit(size=3)
+    job, array = stock.submit(), stock.submit(size=3, needs=(Need("", -1, SEQUENTIAL),))
     stock.evaluates(array)
     recall = Asked(CANCEL, "give it back", NOW + 1) if code == OFFERED else None
     whole = {"code": code, "starting": 5, "started": 6, "recall": recall, "doom": TIMEOUT, "address": "10.0.0.1"}
@@ -238,7 +243,7 @@ def test_a_live_attempt_is_its_task(store: SqliteStore, stock: Stock, code: int)
 
 def test_a_task_whose_attempts_are_over_is_runnable_again(store: SqliteStore, stock: Stock) -> None:
     stock.place()
-    job, array = stock.submit(), stock.submit(size=3)
+    job, array = stock.submit(), stock.submit(size=3, needs=(Need("", -1, SEQUENTIAL),))
     stock.evaluates(array)
     stock.attempt(job, 0, 1, code=RUNNABLE, cause="EXIT", exit_code=1, started=NOW, stopped=NOW + 1)
     stock.attempt(job, 0, 2, code=RUNNABLE, cause="NO_CAPACITY", counts=False)
