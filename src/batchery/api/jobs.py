@@ -148,20 +148,13 @@ async def _shape(call: Call, ask: SubmitJobRequest, definition: Definition) -> S
 
 
 def _check_reason(call: Call, reason: str) -> None:
-    if not reason:
-        raise call.refuse(_required("reason"), wrapped=False)
+    """That there is one is the wire's to check, as of jobId."""
     most = call.service.config.limits.reason_chars
     if len(reason) > most:
         raise call.refuse(f"Reason must be at most {most} characters")  # ours
 
 
-def _required(member: str) -> str:
-    return f"'{member}' is a required field (cannot be an empty string)"
-
-
 def _check_one(call: Call, action: str, job: str, reason: str) -> None:
-    if not job:
-        raise call.refuse(_required("jobId"), wrapped=False)
     _check_reason(call, reason)
     call.allow(action, job_arn(call.realm, job))
 
@@ -218,7 +211,7 @@ def _check_many(call: Call, action: str, jobs: list[str], reason: str) -> list[s
     """The ids, each once. Whoever may not end one of them ends none."""
     most = call.service.config.limits.bulk_ids
     if not jobs or not all(jobs):
-        raise call.refuse(_required("jobs"), wrapped=False)
+        raise call.refuse("'jobs' is a required field (cannot be an empty string)", wrapped=False)
     if len(jobs) > most:
         raise call.refuse(f"Maximum number of jobs supported is  {most} .")  # after DescribeJobs' text
     _check_reason(call, reason)

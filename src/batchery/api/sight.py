@@ -45,7 +45,7 @@ class Sighting:
             job, index = task_ref(ref)
             if (facts := open_ones.get(ref)) is not None:
                 found.append(self._of_facts(facts))
-            elif (row := rows.get(job)) is not None and self._knows(row):
+            elif (row := rows.get(job)) is not None and self._knows(row) and (index is None or 0 <= index < row.size):
                 found.append(self._of_row(row, index))
         return await self._complete(found)
 
@@ -123,20 +123,18 @@ class Sighting:
         )
 
     async def _complete(self, found: list[Seen]) -> list[Seen]:
-        """Add how children ended and the summaries of ended arrays. A child that there is not is left out."""
+        """Add how children ended and the summaries of ended arrays."""
         children: defaultdict[int, list[Seen]] = defaultdict(list)
         for seen in found:
             if seen.index is not None and seen.code in ENDED:
                 children[seen.seq].append(seen)
             elif seen.parent and seen.code in ENDED:
                 seen.summary, seen.summary_at = _counts(await self.spans(seen.seq)), seen.ended
-        absent = set()
         for seq, group in children.items():
             own = await self.reads.task_asked(seq, [seen.index for seen in group if seen.index is not None])
             for seen in group:
-                if not _end_child(seen, await self.spans(seq), own):
-                    absent.add(seen.id)
-        return [seen for seen in found if seen.id not in absent]
+                _end_child(seen, await self.spans(seq), own)
+        return found
 
     async def add_attempts(self, found: Iterable[Seen], *, last_only: bool = False) -> None:
         """Fill in ``past``. ``last_only``: the newest is enough."""
@@ -168,22 +166,20 @@ def _first(span: EndedRow) -> int:
     return span.first
 
 
-def _end_child(seen: Seen, spans: list[EndedRow], own: dict[int, tuple[int, str]]) -> bool:
-    """Add how the child ended; False if there is no such child.
+def _end_child(seen: Seen, spans: list[EndedRow], own: dict[int, tuple[int, str]]) -> None:
+    """Add how the child ended.
 
     So far ``seen`` has what was asked of its array, which is its own flag only if that is what ended it; ``own``: what
     was asked of children by their own ids.
     """
     assert seen.index is not None
-    at = bisect_right(spans, seen.index, key=_first) - 1
-    if at < 0 or seen.index >= spans[at].end:
-        return False
-    span, index = spans[at], seen.index
+    index = seen.index
+    span = spans[bisect_right(spans, index, key=_first) - 1]
+    assert span.first <= index < span.end, f"the end of {seen.id} is stored"
     if span.code != FAILED or span.reason != seen.reason:
         seen.kinds = 0
     seen.kinds |= own[index][0] & _FLAGS if index in own else 0
     seen.code, seen.reason, seen.ended = span.code, span.reason, span.at
-    return True
 
 
 def _past(seen: Seen, rows: list[AttemptRow]) -> tuple[AttemptRow, ...]:

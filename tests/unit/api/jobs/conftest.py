@@ -242,6 +242,8 @@ def as_aws_sees_it(name: str, body: bytes) -> dict[str, Any]:
 def jobs_store(tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path / "data")
     store.open()
+    assert store.connection is not None
+    store.connection.execute("PRAGMA synchronous = OFF")  # these tests are not about disks
     yield store
     store.close()
 

@@ -312,7 +312,10 @@ def test_order_of_the_request_each_once_unknown_ones_left_out(jobs: Any) -> None
     a, b = jobs.submit(), jobs.submit()
     array = jobs.array(2)
     jobs.run(a)
-    asked = [b, "nonsense", f"{array}:1", a, b, f"{array}:2", f"{b}:0", array, f"{array}:x"]
+    asked = [b, "nonsense", f"{array}:1", a, b, f"{array}:2", f"{b}:0", f"{a}:0", array, f"{array}:x"]
+    assert [job["jobId"] for job in jobs.describe(*asked)] == [b, f"{array}:1", a, array]
+    jobs.run(f"{array}:0")
+    jobs.run(f"{array}:1")
     assert [job["jobId"] for job in jobs.describe(*asked)] == [b, f"{array}:1", a, array]
     assert jobs.describe() == []
     assert jobs.describe("nonsense") == []
