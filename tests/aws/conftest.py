@@ -22,10 +22,11 @@ def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Makes servers for one test: they may be killed."""
     made: list[Server] = []
 
-    def make(settings: str = "kill_grace = 2", process: str = "") -> Server:
+    def make(settings: str = "kill_grace = 2", process: str = "", before: Callable[[Server], object] = bool) -> Server:
         folder = tmp_path / f"server-{len(made)}"
         folder.mkdir()
         made.append(Server(folder, settings, process))
+        before(made[-1])
         return made[-1].start()
 
     try:
