@@ -20,7 +20,7 @@ from batchery.run.logfiles import EVENT_OVERHEAD, PAGE_BYTES, Event, LogFile
 SECONDS = 1.0  # a page that finds little ends after this much searching
 CHECK_EVERY = 256  # events looked at between two looks at the clock
 CHUNK_EVENTS = 2_000  # of one log at a time
-SLOP = 300_000  # ms by which the clocks of the service and of the host that ran the job may differ
+SLOP = 2_000  # ms by which a log may be older than its stream: both times are the engine's
 
 
 class Source(NamedTuple):
@@ -134,21 +134,27 @@ def _events(source: Source, ask: Search) -> Iterator[Event]:
     start, end = _range(source.stream, ask)
     if start is not None and not source.live and _newest(source.path) < start:
         return
-    with LogFile(source.path, live=source.live, now=ask.now) as log:
-        low, high = log.span(start, end, log.settled())
-        if ask.after is not None and ask.after.stream == source.stream:
-            low, high = (low, min(high, ask.after.offset)) if ask.backward else (max(low, ask.after.offset), high)
-    while low < high:
+    span: tuple[int, int] | None = None
+    while span is None or span[0] < span[1]:
         with LogFile(source.path, live=source.live, now=ask.now) as log:
+            low, high = span if span is not None else _span(log, source.stream, ask, start, end)
             page = log.backward(high, low, CHUNK_EVENTS) if ask.backward else log.forward(low, high, CHUNK_EVENTS)
         if ask.backward:
-            high = page.first
+            span = low, page.first
             yield from reversed(page.events)
         elif page.next > low:
-            low = page.next
+            span = page.next, high
             yield from page.events
         else:
-            return  # the job has truncated its own log
+            return  # nothing, or the job has truncated its own log
+
+
+def _span(log: LogFile, stream: str, ask: Search, start: int | None, end: int | None) -> tuple[int, int]:
+    """The bytes that are still to come of this log."""
+    low, high = log.span(start, end, log.settled())
+    if ask.after is not None and ask.after.stream == stream:
+        return (low, min(high, ask.after.offset)) if ask.backward else (max(low, ask.after.offset), high)
+    return low, high
 
 
 _bounds: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {}  # path -> (size and change, what was found)
