@@ -18,7 +18,7 @@ time of the file's last change.
 the attempt has ended. Where times must not change between two reads (somebody polls by time), so is everything that
 the next sample will stamp: see `settled`.
 
-Tokens of GetLogEvents are offsets. All of this blocks on files: call it in a thread.
+Tokens of GetLogEvents are offsets. All of this blocks on files: call it in a thread. Decision 070.
 """
 
 import os

@@ -7,7 +7,7 @@
   never ran. They are found by comparing the files with the rows, so a crash between the two leaves nothing behind.
 
 Nothing of an attempt that has not ended is ever deleted. The decisions are functions of what was read; `Retention`
-reads, asks them, and deletes, a little at a time. A logs directory belongs to one server.
+reads, asks them, and deletes, a little at a time. A logs directory belongs to one server. Decision 072.
 """
 
 import asyncio
