@@ -55,10 +55,6 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
             ("eksProperties", ask.eks_properties),
             ("consumableResourceProperties", ask.consumable_resource_properties),
             ("schedulingPriority", ask.scheduling_priority),
-            (
-                "platformCapabilities MANAGED_INSTANCES",
-                "MANAGED_INSTANCES" if "MANAGED_INSTANCES" in (ask.platform_capabilities or ()) else None,
-            ),
         )
     )
     if ask.container_properties is None:
@@ -99,7 +95,7 @@ def check_container(container: ContainerProperties, platforms: list[str]) -> Non
     _check_runtime(container.runtime_platform, container)
     if fargate:
         _check_fargate(container)
-    if not fargate or "EC2" in platforms:
+    if not platforms or "EC2" in platforms:
         _check_ec2(container)
 
 

@@ -30,6 +30,12 @@ from batchery.spec.rules import (
 from batchery.spec.shape import shape_of
 from batchery.spec.storage import check_host_process
 
+#: computeResources.type -> platformCapabilities that run there; EC2 alone for what is not named.
+_PLATFORMS: Final = {
+    "FARGATE": ("FARGATE",),
+    "FARGATE_SPOT": ("FARGATE",),
+    "ECS_MANAGED_INSTANCES": ("MANAGED_INSTANCES", "EC2"),
+}
 TOO_LONG: Final = "Container Overrides length must be at most {}"
 _encode: Final = msgspec.json.Encoder().encode
 _decoder: Final = msgspec.json.Decoder(Overrides)
@@ -150,7 +156,7 @@ def runs_on(platforms: list[str] | None, kinds: set[str]) -> str:
     """ "" if a definition's platformCapabilities have a place among these kinds of compute environments, else the one
     that has none. ``kinds``: computeResources.type, or UNMANAGED."""
     wanted = platforms or ["EC2"]
-    offered = {"FARGATE" if kind.startswith("FARGATE") else "EC2" for kind in kinds}
+    offered = {platform for kind in kinds for platform in _PLATFORMS.get(kind, ("EC2",))}
     return "" if not offered or offered & set(wanted) else wanted[0]
 
 

@@ -130,7 +130,6 @@ def test_members_whose_meaning_comes_later_are_named(member: str, value: Any) ->
 
 def test_kinds_whose_meaning_comes_later_are_named() -> None:
     assert "type multinode" in refusal(type="multinode").message
-    assert "MANAGED_INSTANCES" in refusal(platformCapabilities=["MANAGED_INSTANCES"]).message
     secret = [{"name": "a", "valueFrom": "b"}]
     assert "secrets" in refusal({"secrets": secret}).message
     assert "secretOptions" in refusal({"logConfiguration": {"logDriver": "splunk", "secretOptions": secret}}).message
@@ -230,6 +229,14 @@ WITHOUT_MEANING_HERE: list[tuple[dict[str, Any], bool]] = [
 @pytest.mark.parametrize(("container", "fargate"), WITHOUT_MEANING_HERE)
 def test_definitions_of_pipelines_register(container: dict[str, Any], fargate: bool) -> None:
     check(container, fargate=fargate)
+
+
+def test_managed_instances_have_the_form_of_ec2() -> None:
+    check(platformCapabilities=["MANAGED_INSTANCES"])
+    assert (
+        "Value 0.5 for type VCPU"
+        in refusal(requirements(VCPU="0.5", MEMORY="128"), platformCapabilities=["MANAGED_INSTANCES"]).message
+    )
 
 
 @pytest.mark.parametrize("vcpus", FARGATE)

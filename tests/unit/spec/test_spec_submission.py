@@ -246,6 +246,9 @@ def test_dependencies_that_mean_nothing(size: int, entry: dict[str, str], words:
         (None, {"FARGATE"}, "EC2"),
         (["FARGATE"], {"EC2", "SPOT"}, "FARGATE"),
         (["FARGATE"], set(), ""),
+        (["MANAGED_INSTANCES"], {"ECS_MANAGED_INSTANCES"}, ""),
+        (None, {"ECS_MANAGED_INSTANCES"}, ""),
+        (["MANAGED_INSTANCES"], {"EC2"}, "MANAGED_INSTANCES"),
     ],
 )
 def test_where_a_definition_can_run(platforms: list[str] | None, kinds: set[str], missing: str) -> None:
