@@ -1,9 +1,9 @@
 """A small signed client of a Batchery server, for our own command line: no boto3 needed to run Batchery.
 
-    client = Client("http://127.0.0.1:8642")
-    client.batch("SubmitJob", jobName="a", jobQueue="default", jobDefinition="hello")["jobId"]
-    client.logs("GetLogEvents", logGroupName="/aws/batch/job", logStreamName="hello/default/...")["events"]
-    client.own("jobs")["jobs"]
+    with Client("http://127.0.0.1:8642") as client:
+        client.batch("SubmitJob", jobName="a", jobQueue="default", jobDefinition="hello")["jobId"]
+        client.logs("GetLogEvents", logGroupName="/aws/batch/job", logStreamName="hello/default/...")["events"]
+        client.own("jobs")["jobs"]
 
 Members are spelled as AWS spells them. One connection, kept open; not for use by several threads at once.
 """
@@ -72,6 +72,12 @@ class Client:
 
     def close(self) -> None:
         self._connection.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _call(self, service: str, path: str, members: Json, content_type: str, target: str = "") -> Json:
         body = json.dumps({name: value for name, value in members.items() if value is not None}).encode()

@@ -70,7 +70,8 @@ class Batchery:
         """
         from batchery.cli.reset import reset
 
-        reset(self._target.client(), timeout)
+        with self._target.client() as client:
+            reset(client, timeout)
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ REFUSED: Final = {
 
 @click.command(
     "aws",
+    short_help="Run your own AWS CLI against the server.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -61,7 +62,7 @@ def command(options: tuple[str, str], arguments: tuple[str, ...]) -> None:
         )
     if "help" not in arguments:
         try:
-            target.client().health()
+            target.health()
         except NoServer as error:
             raise Problem(f"{error} {START_HINT}", NO_SERVER) from None
     try:

@@ -22,7 +22,7 @@ BAR: Final = 20  # cells
 BAR_ORDER: Final = ("SUCCEEDED", "FAILED", "RUNNING", "STARTING", "RUNNABLE", "PENDING", "SUBMITTED")
 
 
-@click.command("demo")
+@click.command("demo", short_help="Run a small pipeline, shown live.")
 def command() -> None:
     """Run a small pipeline on a private server, and show what becomes of each job and why.
 
@@ -32,8 +32,8 @@ def command() -> None:
     """
     click.echo("Starting a private server ...")
     try:
-        with told(), PrivateServer() as server:
-            pipeline = Pipeline(server.target.client())
+        with told(), PrivateServer() as server, server.target.client() as client:
+            pipeline = Pipeline(client)
             pipeline.prepare()
             pipeline.submit()
             _watch(pipeline)

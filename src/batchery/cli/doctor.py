@@ -45,7 +45,7 @@ class Check(Struct, frozen=True):
     text: str
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Look at this machine.")
 @click.option("--data", metavar="DIR", help="The data directory to look at (BATCHERY_DATA).")
 @click.option("--config", "path", default="", metavar="FILE", help="A TOML file (BATCHERY_CONFIG).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -87,7 +87,7 @@ def checks(config: Config, target: Target) -> Iterator[Check]:
 def server(target: Target) -> Check:
     """Whether one runs."""
     try:
-        health = target.client().health()
+        health = target.health()
     except NoServer:
         return Check("server", OK, f"none runs at {target.url}")
     return Check("server", OK, f"{health.get('version', '?')} at {target.url}")

@@ -11,7 +11,7 @@ from batchery.cli.target import UNSET, Target, find
 from batchery.client import NoServer
 
 
-@click.command("env")
+@click.command("env", short_help="Print what points AWS clients at the server.")
 @click.option("--shell", type=click.Choice(["sh", "fish"]), default=None, help="Default: what $SHELL says, else sh.")
 @click.pass_obj
 def command(options: tuple[str, str], shell: str | None) -> None:
@@ -52,7 +52,7 @@ def warnings(target: Target) -> list[str]:
     """Clients that are too old for this, and a server that is not there."""
     said = [found.warning() for found in (find_aws(), find_boto3()) if found]
     try:
-        target.client().health()
+        target.health()
     except NoServer as error:
         said.append(f"{error} Start one with `batchery serve`.")
     return [sentence for sentence in said if sentence]

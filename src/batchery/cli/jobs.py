@@ -17,7 +17,7 @@ HEADING = ("JOB", "NAME", "QUEUE", "STATUS", "SINCE", "RAN", "CPU", "PEAK", "EXI
 Json = dict[str, Any]
 
 
-@click.command("jobs")
+@click.command("jobs", short_help="List open and recent jobs.")
 @click.option("--queue", metavar="NAME", help="Of this queue only.")
 @click.option(
     "--status", "statuses", multiple=True, type=click.Choice(STATUSES, case_sensitive=False), help="May be repeated."
@@ -36,8 +36,7 @@ def command(options: tuple[str, str], queue: str | None, statuses: tuple[str, ..
       batchery jobs --status RUNNING --status RUNNABLE --queue default
       batchery jobs --json | jq '.jobs[] | select(.exitCode == 137).id'
     """
-    with told():
-        client = find(url=options[0], region=options[1]).client()
+    with told(), find(url=options[0], region=options[1]).client() as client:
         answer = client.own("jobs", queue=queue, statuses=list(statuses) or None, limit=limit)
     if as_json:
         click.echo(json.dumps(answer, indent=2))

@@ -14,7 +14,7 @@ from batchery.cli.screen import columns
 from batchery.config import Config, load
 
 
-@click.group("keys")
+@click.group("keys", short_help="Make, list and revoke access keys.")
 @click.option("--data", metavar="DIR", help="The server's data directory (BATCHERY_DATA).")
 @click.option("--config", "path", default="", metavar="FILE", help="Its TOML file (BATCHERY_CONFIG).")
 @click.pass_context

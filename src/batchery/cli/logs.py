@@ -19,7 +19,7 @@ ENDED: Final = ("SUCCEEDED", "FAILED")
 Json = dict[str, Any]
 
 
-@click.command("logs")
+@click.command("logs", short_help="Show what a job printed.")
 @click.argument("job", metavar="JOB")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended; wait if it has not begun.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Of that attempt. Default: the newest.")
@@ -35,8 +35,7 @@ def command(options: tuple[str, str], job: str, follow: bool, attempt: int | Non
       batchery logs --follow hello
       batchery logs 3f2a91c4:17 --attempt 1
     """
-    with told():
-        client = find(url=options[0], region=options[1]).client()
+    with told(), find(url=options[0], region=options[1]).client() as client:
         for event in read(client, resolve(client, job), attempt, follow, progress):
             click.echo(_line(event, timestamps))
 

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Final
 
 from batchery.cli.target import Target
-from batchery.client import Client, NoServer
+from batchery.client import NoServer
 from batchery.config import load
 
 #: Set for commands run by `exec`: the server named in BATCHERY_URL is private, so tests may empty it.
@@ -69,14 +69,19 @@ class PrivateServer:
                 )  # fmt: skip
         os.close(read)
         try:
-            Client(self.target.url, timeout=START_SECONDS).health()
+            self.target.health(START_SECONDS)
         except NoServer as error:
+            self._end()  # it may be about to say why
             said = (self.folder / "server.log").read_text(errors="replace").strip().removeprefix("batchery: ")
             self.stop()
             raise NotStarted(f"The private server did not start: {said or error}") from None
 
     def stop(self) -> None:
         """End the jobs, then the server, then remove the data. Once is enough; more is harmless."""
+        self._end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self) -> None:
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
@@ -88,7 +93,6 @@ class PrivateServer:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _environment(self) -> dict[str, str]:
         """Ours, without what says where another server is; the agent goes as soon as the server does."""

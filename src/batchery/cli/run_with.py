@@ -1,6 +1,7 @@
 """`batchery exec -- COMMAND`: a private server for one command."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,11 @@ from batchery.cli.problem import CANNOT_EXECUTE, EXEC_FAILED, NO_COMMAND, Proble
 from batchery.cli.target import UNSET, Target
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    "exec",
+    short_help="Run a command with a private server.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND [ARGS]...")
 def command(arguments: tuple[str, ...]) -> None:
     """Run COMMAND with a private Batchery that is there for it alone.
@@ -25,6 +30,10 @@ def command(arguments: tuple[str, ...]) -> None:
       batchery exec -- pytest tests/pipeline
       batchery exec -- sh -c 'batchery aws batch describe-job-queues'
     """
+    if not shutil.which(arguments[0]):  # before a server is started in vain
+        if os.path.exists(arguments[0]):
+            raise Problem(f"{arguments[0]} cannot be executed.", CANNOT_EXECUTE)
+        raise Problem(f"{arguments[0]}: there is no such command.", NO_COMMAND)
     waiting = sys.stderr.isatty()
     if waiting:
         click.echo("Starting a private Batchery ...", nl=False, err=True)
@@ -43,8 +52,6 @@ def command(arguments: tuple[str, ...]) -> None:
 def _run(arguments: tuple[str, ...], target: Target, signals: Forwarding) -> int:
     try:
         signals.child = subprocess.Popen(arguments, env=command_environment(target))
-    except FileNotFoundError:
-        raise Problem(f"{arguments[0]}: there is no such command.", NO_COMMAND) from None
     except OSError as error:
         raise Problem(f"{arguments[0]}: {error.strerror}.", CANNOT_EXECUTE) from None
     code = signals.child.wait()

@@ -15,12 +15,13 @@ import click
 
 from batchery import __version__
 from batchery.cli.problem import Problem, told
-from batchery.cli.target import leave_note, take_note_away
+from batchery.cli.target import find, leave_note, take_note_away
 from batchery.config import Config, load
 
 
 @click.command(
     "serve",
+    short_help="Start the service.",
     epilog="Every setting, with its variable and its line in the TOML file: docs/configuration.md.",
 )
 @click.option("--host", metavar="ADDRESS", help="Where to listen (BATCHERY_HOST). Default: 127.0.0.1")
@@ -110,7 +111,7 @@ def _closed(loop: asyncio.AbstractEventLoop, pipe: int, stop: asyncio.Event) -> 
 
 def greet(config: Config, url: str, enforced: dict[str, str]) -> None:
     """Where it serves, how to point the AWS CLI at it, and whether memory limits hold."""
-    me = invoked_as()
+    me = invoked_as() + ("" if find().url == url else f" --url {url}")
     click.echo(f"Batchery {__version__} serves on {url}   (data: {config.data})")
     if "memory limits" in enforced:
         click.echo(f"Jobs are processes of this host; memory limits: {enforced['memory limits']}.")

@@ -10,7 +10,9 @@ import batchery
 from batchery.cli.problem import Problem
 
 
-@click.command("sim", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.command(
+    "sim", short_help="Run the simulator.", context_settings={"ignore_unknown_options": True, "help_option_names": []}
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> None:
     """Run the simulator: the real scheduler and store under crashes, lost messages and clock jumps.

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psutil
@@ -39,6 +39,11 @@ class Target(Struct, frozen=True):
 
     def client(self) -> Client:
         return Client(self.url, self.region, self.access_key, self.secret_key)
+
+    def health(self, timeout: float = 60) -> dict[str, Any]:
+        """What /health says within ``timeout`` seconds. Raises NoServer."""
+        with Client(self.url, timeout=timeout) as client:
+            return client.health()
 
     def environment(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """Variables for AWS's clients. ``environ`` is what NO_PROXY is added to (default: this process's)."""

@@ -11,7 +11,7 @@ from batchery.cli.target import find
 from batchery.client import ServiceError
 
 
-@click.command("why")
+@click.command("why", short_help="Say why a job is in its state.")
 @click.argument("job", metavar="JOB")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
@@ -27,8 +27,7 @@ def command(options: tuple[str, str], job: str, as_json: bool) -> None:
       batchery why hello
       batchery why 3f2a91c4:17
     """
-    with told():
-        client = find(url=options[0], region=options[1]).client()
+    with told(), find(url=options[0], region=options[1]).client() as client:
         try:
             answer = client.own("why", job=resolve(client, job))
         except ServiceError as error:
