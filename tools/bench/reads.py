@@ -1,0 +1,53 @@
+"""DescribeJobs and ListJobs with 1,000 jobs and with 100,000: what a read costs does not grow with what is stored."""
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import json
+
+from tools.bench.load import drive
+from tools.bench.report import Ratio, Report
+from tools.bench.servers import WAITING, Batchery
+
+FEW: Final = 1_000
+MANY: Final = 100_000
+QUICK: Final = 10_000
+
+Measure = Callable[[], dict[str, float]]
+
+
+def few_and_many(report: Report, ours: Batchery, rounds: int, seconds: float, many: int) -> None:
+    """Rates of both, the second after the queue has grown to ``many`` jobs."""
+    _fill(ours, FEW)
+    few = [_reads(ours, seconds) for _ in range(rounds)]
+    _fill(ours, many - FEW)
+    lots = [_reads(ours, seconds) for _ in range(rounds)]
+    for name in few[0]:
+        before, after = [found[name] for found in few], [found[name] for found in lots]
+        report.ratios.append(Ratio(f"{name}, {many:,} jobs", "/s", after, before, f"{FEW:,} jobs"))
+
+
+def _fill(ours: Batchery, count: int) -> None:
+    drive(ours.address, ours.signer.submits(2_000), 64, 240, count=count)
+
+
+def _reads(ours: Batchery, seconds: float) -> dict[str, float]:
+    """Answers per second with 8 connections."""
+    page = json.decode(
+        drive(
+            ours.address,
+            [ours.signer.request("ListJobs", jobQueue=WAITING, jobStatus="RUNNABLE", maxResults=100)],
+            1,
+            5,
+            count=1,
+            keep=True,
+        ).bodies[0]
+    )
+    ids = [job["jobId"] for job in page["jobSummaryList"]]
+    requests = {
+        "DescribeJobs of 1": [ours.signer.request("DescribeJobs", jobs=[job]) for job in ids],
+        "ListJobs, a page of 100": [
+            ours.signer.request("ListJobs", jobQueue=WAITING, jobStatus="RUNNABLE", maxResults=100)
+        ],
+    }
+    return {name: drive(ours.address, asked, 8, seconds).rate for name, asked in requests.items()}
