@@ -184,7 +184,7 @@ def children_page(
 ) -> list[Facts] | None:
     """Children of an array with one of ``codes`` and index > after, in index order; None if World has not the job."""
     found = world.jobs.get(job)
-    if found is None or found.realm != realm or found.closed is not None:
+    if found is None or found.realm != realm or found.closed is not None or not found.size:
         return None
     out: list[Facts] = []
     at = after
