@@ -152,9 +152,14 @@ class ProcessRig(Rig):
     cgroups = True
     settings: ClassVar[dict] = {}
 
+    def __init__(self, tmp_path: Path, data: Path | None = None) -> None:
+        super().__init__(tmp_path)
+        self.data = data or tmp_path / "data"
+        self.shared = data is not None
+
     def make_engine(self) -> LocalEngine:
         settings = {"memory": 1000, "gpus": 0} | self.settings
-        return LocalEngine(self.tmp / "data", Process(**settings), logs_dir=self.tmp / "logs", cgroups=self.cgroups)
+        return LocalEngine(self.data, Process(**settings), logs_dir=self.tmp / "logs", cgroups=self.cgroups)
 
     def quick(self, code: int = 0, **how) -> Order:
         order = self.order("sh", **how)
@@ -212,10 +217,23 @@ class ProcessRig(Rig):
                 await asyncio.sleep(0.01)
 
     async def tear_down(self) -> None:
+        if self.shared:
+            await self._end_all()
+            await self.disconnect()
+            return
         self.collector.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.collector
         await self.engine.stop_agent()
+
+    async def _end_all(self) -> None:
+        """Leave nothing of this test in an agent that the next one uses too."""
+        async with asyncio.timeout(DEADLINE):
+            while left := await self.engine.survey():
+                over = [key for key, survey in left.items() if survey.state == "ended"]
+                await self.engine.kill([key for key in left if key not in over], 0)
+                await self.engine.ack(over)
+                await asyncio.sleep(0.01)
 
 
 class BareRig(ProcessRig):
@@ -234,8 +252,7 @@ def alive(pid: int) -> bool:
 RIGS = {"fake": FakeRig, "fake-queue": QueueRig, "process": ProcessRig, "process-without-cgroups": BareRig}
 
 
-async def _rig(kind: type[Rig], tmp_path: Path, settings: dict):
-    rig = kind(tmp_path)
+async def _use(rig: Rig, settings: dict):
     rig.settings = settings
     await rig.connect()
     try:
@@ -244,10 +261,22 @@ async def _rig(kind: type[Rig], tmp_path: Path, settings: dict):
         await rig.tear_down()
 
 
+@pytest.fixture(scope="session")
+def shared_data(tmp_path_factory):
+    """A data directory for each kind of agent, so that not every test starts one."""
+    kinds = {name: kind for name, kind in RIGS.items() if issubclass(kind, ProcessRig)}
+    places = {name: tmp_path_factory.mktemp(name) for name in kinds}
+    yield places
+    for name in kinds:
+        asyncio.run(LocalEngine(places[name], Process(), logs_dir=places[name]).stop_agent())
+
+
 @pytest_asyncio.fixture(params=RIGS)
-async def rig(request, tmp_path):
+async def rig(request, tmp_path, shared_data):
     """Every engine in turn."""
-    async for one in _rig(RIGS[request.param], tmp_path, {}):
+    kind = RIGS[request.param]
+    made = kind(tmp_path, shared_data[request.param]) if request.param in shared_data else kind(tmp_path)
+    async for one in _use(made, {}):
         yield one
 
 
@@ -258,9 +287,16 @@ def settings():
 
 
 @pytest_asyncio.fixture(params=["process", "process-without-cgroups"])
-async def host(request, tmp_path, settings):
+async def host(request, tmp_path, settings, shared_data):
     """The process engine."""
-    async for one in _rig(RIGS[request.param], tmp_path, settings):
+    async for one in _use(RIGS[request.param](tmp_path, shared_data[request.param]), settings):
+        yield one
+
+
+@pytest_asyncio.fixture(params=["process", "process-without-cgroups"])
+async def own_host(request, tmp_path, settings):
+    """The process engine with an agent of its own, to be killed."""
+    async for one in _use(RIGS[request.param](tmp_path), settings):
         yield one
 
 

@@ -8,6 +8,7 @@ over a Unix socket (wire.py). It ends when no server has been there for `agent_l
 when it is told to. If it is killed, the reaper above it starts another, which takes over (orphans.py).
 """
 
+import contextlib
 import os
 import selectors
 import signal
@@ -188,6 +189,8 @@ class Agent:
         for connection in list(self.connections.values()):
             self._drop(connection)
         self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
         self.runner.workdirs.close()
         if self.cgroups is not None:
             self.cgroups.close()

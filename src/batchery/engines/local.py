@@ -95,7 +95,7 @@ class LocalEngine:
             await asyncio.sleep(0.02)
         self._line = line
         self._welcome = line.welcome.result()
-        if self._welcome.version != batchery.__version__:
+        if self._welcome.version != batchery.__version__ and not spawned:
             line.send(wire.Retire())
         self._say_again(line)
         self._connected.set()
@@ -171,8 +171,12 @@ class LocalEngine:
             setsigmask=(),
         )
         with contextlib.suppress(ChildProcessError):  # a child watcher of somebody else was quicker
-            while os.waitpid(pid, os.WNOHANG)[0] == 0:
-                await asyncio.sleep(0.005)
+            try:
+                while os.waitpid(pid, os.WNOHANG)[0] == 0:
+                    await asyncio.sleep(0.005)
+            except asyncio.CancelledError:
+                os.waitpid(pid, 0)
+                raise
 
     def _agent_says(self) -> str:
         try:
@@ -220,13 +224,13 @@ class LocalEngine:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
             self._keeper = None
-        if line is None or line.lost.is_set():
-            line = self._line = await self._dial()
         self._orders.clear()
-        if line is not None:
-            line.send(wire.Quit())
-            await line.lost.wait()
         while (held := reaper.lock(str(self._data))) < 0:
+            if line is None or line.lost.is_set():  # it may be about to come up
+                line = self._line = await self._dial()
+            if line is not None:
+                line.send(wire.Quit())
+                await line.lost.wait()
             await asyncio.sleep(0.01)
         os.close(held)
         await self.close()

@@ -19,7 +19,7 @@ from batchery.engines.runner import DEADLINE, Runner, clock, wall
 from batchery.engines.spawn import Usage
 
 POLL = 50  # ms between looks
-PATIENCE = 2000  # ms that the reaper may take to write down an end
+PATIENCE = 200  # ms that the reaper may take to write down an end
 
 
 class Orphans:
@@ -89,7 +89,7 @@ class Orphans:
                 attempt.usage = end[1]
                 self._end(attempt, end[0])
             elif not until:
-                self._waiting[key] = now + (PATIENCE if os.getppid() == self._reaper else 1)
+                self._waiting[key] = now + PATIENCE
             elif now >= until:
                 self._end(attempt, None)
 
@@ -101,8 +101,10 @@ class Orphans:
 
     def _alive(self, attempt: Attempt) -> bool:
         stat = census.stat_of(attempt.pid)
-        if stat is None or stat.state in "ZX":
+        if stat is None:
             return False
+        if stat.state in "ZX":  # the reaper has yet to wait for it
+            return stat.parent == self._reaper == os.getppid()
         return stat.parent == self._reaper or census.key_of(attempt.pid) == str(attempt.key)
 
     def _read(self) -> None:

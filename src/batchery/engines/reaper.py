@@ -76,14 +76,14 @@ def watch(data: str, path: str, held: int, options: list[str]) -> None:
 
 def main() -> None:
     data, path, *options = sys.argv[1:]
-    if os.fork():  # the server waits for this half, and has no child afterwards
-        os._exit(0)
     os.chdir("/")
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whatever the server's own parents left open
     held = lock(data)
-    if held >= 0:
-        become_subreaper()
-        watch(data, path, held, options)
+    if held < 0 or os.fork():  # the server waits for this half: then the lock is taken, and it has no child
+        os._exit(0)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    become_subreaper()
+    watch(data, path, held, options)
 
 
 if __name__ == "__main__":
