@@ -15,9 +15,9 @@ pip_from_debian() {
   trap 'rm -rf "$box"' EXIT
   mkdir -p "$box/lists/partial" "$box/cache/archives/partial"
   apt="apt-get -q -o Dir::State::lists=$box/lists -o Dir::Cache=$box/cache -o APT::Sandbox::User=$(id -un)"
-  $apt update && (cd "$box" && $apt download python3-pip-whl) && dpkg-deb -x "$box"/python3-pip-whl_*.deb "$box/root" &&
+  $apt update && (cd "$box" && $apt download python3-pip-whl) && dpkg-deb -x "$box"/python3-pip-whl_*.deb "$box/deb" &&
     "$python" -m venv --without-pip "$dir" &&
-    "$dir/bin/python" "$(echo "$box"/root/usr/share/python-wheels/pip-*.whl)/pip" install -q pip
+    "$dir/bin/python" "$(echo "$box"/deb/usr/share/python-wheels/pip-*.whl)/pip" install -q pip
 }
 
 make_venv() {

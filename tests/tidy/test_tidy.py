@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "run": ("core", "spec", "config", "store.store", "engines.engine"),
     "api": (
         *("core.messages", "core.model", "core.status", "core.query", "store.store", "run.port", "spec", "config"),
-        *("run.logfiles", "run.logsearch", "__version__"),
+        *("run.logfiles", "run.logsearch"),
     ),
     "client": ("api.sigv4",),
 }
@@ -43,10 +43,13 @@ CORE_LIBRARIES = {"collections", "heapq", "bisect", "math", "typing", "enum", "m
 BANNED_CALLS = {
     r"asyncio\.create_subprocess_\w+|loop\.subprocess_\w+": "1,200 jobs a second where posix_spawn makes 2,200",
     r"os\.fork\(|os\.forkpty\(": "the heap is copied, and threads are lost: os.posix_spawn",
+    r"os\.popen\(|os\.system\(": "a shell in between, and no exit code: subprocess.run with a list",
     r"preexec_fn\s*=": "makes Popen fork the heap, and is unsafe with threads: an exec'ed shim",
     r"asyncio\.get_event_loop\(": "may make a loop by accident: asyncio.get_running_loop()",
     r"\.utcnow\(|\.utcfromtimestamp\(": "naive: times are integer milliseconds",
 }
+#: The reaper forks: it is a few dozen lines in a process of its own, with no heap to speak of and no threads.
+MAY_FORK = "src/batchery/engines/reaper.py"
 #: Only keyword arguments of Popen and run, for which Popen forks instead of vforking.
 FORKING_OPTIONS = {"user", "group", "extra_groups", "preexec_fn", "umask"}
 #: A name that says nothing collects everything.
@@ -57,7 +60,7 @@ UNWANTED = {
     r"[/]home/(?!ada\b|you\b)\w": "a path of somebody's machine",
     r"pypi\.(org|io)|python[h]osted|npm[j]s\.|deb\.debian\.or[g]|crates\.i[o]": "a registry: who installs chooses it",
     r"\b(TOD[O]|FIXM[E]|XX[X]|HAC[K])\b": "do it, or say in the docs that it is not there",
-    r"pytest\.(mark\.)?(ski[p]|xfai[l])": "a skipped test shows nothing",
+    r"pytest\.(mark\.)?xfai[l]": "a test that may fail shows nothing",
 }
 
 
@@ -108,7 +111,8 @@ def test_packages_know_only_those_they_may(part: str) -> None:
         if name.startswith((f"src/batchery/{part}/", f"src/batchery/{part}.py")):
             for line, module in imports(text):
                 inside = module.removeprefix("batchery.")
-                if module.startswith("batchery") and not inside.startswith((f"{part}.", *MAY_IMPORT[part])):
+                may = (f"{part}.", "__version__", *MAY_IMPORT[part])
+                if module.startswith("batchery.") and not inside.startswith(may):
                     faults.append(f"{name}:{line} imports {module}")
     fail_on(faults, f"{part} may import only {MAY_IMPORT[part]} of batchery")
 
@@ -132,13 +136,13 @@ def test_the_core_is_pure() -> None:
 
 def test_the_edge_sees_the_world_through_queries_only() -> None:
     faults = [
-        f"{name}:{line}"
+        f"{name}:{node.lineno}"
         for name, text in python()
         if name.startswith("src/batchery/api/")
-        for line, module in imports(text)
-        if module == "batchery.core.model.World"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Attribute) and node.attr == "world"
     ]
-    fail_on(faults, "a handler that holds World could see, or change, what is not committed")
+    fail_on(faults, "World is given to queries by ask and look; who takes it may see what is not committed")
 
 
 def test_calls_that_cost_or_break() -> None:
@@ -148,7 +152,7 @@ def test_calls_that_cost_or_break() -> None:
         if name.startswith("src/")
         for number, line in enumerate(text.splitlines(), 1)
         for pattern, why in BANNED_CALLS.items()
-        if re.search(pattern, line)
+        if re.search(pattern, line) and not (name == MAY_FORK and "os.fork()" in line)
     ]
     fail_on(faults, "banned calls")
 
@@ -168,6 +172,7 @@ def test_only_the_command_line_prints() -> None:
         f"{name}:{node.lineno}"
         for name, text in python()
         if name.startswith("src/batchery/") and not name.startswith("src/batchery/cli/")
+        if "__main__" not in text  # the agent and its kin are processes of their own: their stderr is a log
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
@@ -204,6 +209,18 @@ def test_nothing_unwanted_is_written() -> None:
         if re.search(pattern, line)
     ]
     fail_on(faults, "not for a file of ours")
+
+
+def test_a_test_that_cannot_run_here_says_what_it_needs() -> None:
+    faults = [
+        f"{name}:{node.lineno}"
+        for name, text in python()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("pytest.skip", "pytest.mark.skipif", "pytest.mark.skip")
+        if "not run: " not in ast.unparse(node)
+    ]
+    fail_on(faults, "skipped only for what the machine lacks, with a reason that begins 'not run: '")
 
 
 def test_names_of_test_files_are_unique() -> None:
