@@ -55,6 +55,7 @@ def test_success_is_200_and_two_bytes(server: Server, operation: str) -> None:
         ({"jobId": "a", "reason": ""}, "reason"),
         ({"jobId": "a", "reason": 1}, "reason"),
         ({"jobId": "a", "reason": "x" * 1025}, "1024"),
+        ({"jobId": "a", "reason": "nul: \0"}, "NUL"),
     ],
 )
 def test_what_is_refused(server: Server, operation: str, body: Any, named: str) -> None:

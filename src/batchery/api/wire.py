@@ -159,6 +159,8 @@ def decode(route: Route, body: bytes, labels: dict[str, Any], request_id: str) -
     try:
         if not body.isascii():
             body.decode()  # members that are skipped are text as well: the request is kept as it was sent
+        if b"\\u0000" in body and _has_nul(msgspec.json.decode(body)):
+            raise ApiError(400, "ClientException", "The NUL character is not allowed in any text.")  # ours
         if route.label:
             members = _MEMBERS.decode(body)
             if isinstance(members, dict):
@@ -172,6 +174,15 @@ def decode(route: Route, body: bytes, labels: dict[str, Any], request_id: str) -
     if route.request is dict and not isinstance(asked, dict):
         raise malformed()
     return asked
+
+
+def _has_nul(value: Any) -> bool:
+    """No command, variable or stored text can hold one."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(map(_has_nul, value)) or any(map(_has_nul, value.values()))
+    return isinstance(value, list) and any(map(_has_nul, value))
 
 
 def malformed() -> ApiError:
