@@ -3,7 +3,7 @@
 `exec`, `demo` and the pytest plugin use it. The port is bound and listening before the server starts and is handed to
 it, so there is no race for a free one, and the first request simply waits in the backlog until the server is ready.
 The server's life hangs on a pipe whose other end only we hold: however we end, SIGKILL included, it reads the end of
-the pipe, ends its jobs and goes. It is in a session of its own, so a Ctrl-C at the terminal reaches the command that
+the pipe, ends its jobs, removes its data and goes. It is in a session of its own, so a Ctrl-C at the terminal reaches the command that
 uses it and not the server, which has to be there while that command cleans up. Decision 080.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from batchery.cli.target import Target
+from batchery.cli.target import PRIVATE, Target
 from batchery.client import NoServer
 from batchery.config import load
 
@@ -53,7 +53,7 @@ class PrivateServer:
 
     def start(self) -> None:
         """Returns when the server answers. Raises NotStarted."""
-        self.folder = Path(tempfile.mkdtemp(prefix="batchery-private-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=PRIVATE))
         read, self._lifeline = os.pipe()  # neither is inherited, but for `read` by the server
         with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
             self.target = Target(

@@ -15,7 +15,7 @@ import click
 
 from batchery import __version__
 from batchery.cli.problem import Problem, told
-from batchery.cli.target import find, leave_note, take_note_away
+from batchery.cli.target import PRIVATE, find, leave_note, take_note_away
 from batchery.config import Config, load
 
 
@@ -48,6 +48,9 @@ def command(path: str, stop_jobs: bool, fd: int | None, while_open: int | None, 
     with told():
         config = load(path, options=options)
     going_on = _run(lambda: _serve(config, stop_jobs, fd, while_open))
+    folder = Path(config.data).parent
+    if while_open is not None and folder.name.startswith(PRIVATE):
+        shutil.rmtree(folder, ignore_errors=True)  # whoever was to do it may have been killed
     if stop_jobs:
         click.echo("Batchery has ended, and its jobs too.")
     elif going_on:

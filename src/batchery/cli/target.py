@@ -18,6 +18,8 @@ from batchery.client import Client
 from batchery.config import Config, load
 
 NOTE: Final = "server.json"
+#: How the folders of private servers begin.
+PRIVATE: Final = "batchery-private-"
 
 #: Variables that would make AWS's clients look past the endpoints and keys set for them.
 UNSET: Final = (

@@ -62,7 +62,9 @@ def started(tmp_path: Path, argv: list[str], eventually: Eventually) -> "subproc
     """`exec` of a shell that writes its server's URL to the file `url`, then waits for a signal."""
     url = tmp_path / "url"
     script = f'trap "exit 9" TERM; echo $BATCHERY_URL > {url}.new; mv {url}.new {url}; while :; do sleep 0.05; done'
-    process = subprocess.Popen([*argv, "exec", "--", "sh", "-c", script], start_new_session=True)
+    process = subprocess.Popen(
+        [*argv, "exec", "--", "sh", "-c", script], start_new_session=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
     eventually(url.exists, "the command runs")
     return process
 
@@ -85,6 +87,7 @@ def test_the_server_goes_even_if_exec_is_killed(
     started.wait()
     os.killpg(started.pid, signal.SIGTERM)  # the command, which nobody waits for any more
     eventually(lambda: not answers(url), "the server ended")
+    eventually(lambda: not list(tmp_path.glob("batchery-private-*")), "its data are gone")
 
 
 def test_only_a_private_server_is_taken_over() -> None:
