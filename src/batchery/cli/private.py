@@ -3,8 +3,8 @@
 `exec`, `demo` and the pytest plugin use it. The port is bound and listening before the server starts and is handed to
 it, so there is no race for a free one, and the first request simply waits in the backlog until the server is ready.
 The server's life hangs on a pipe whose other end only we hold: however we end, SIGKILL included, it reads the end of
-the pipe, ends its jobs, removes its data and goes. It is in a session of its own, so a Ctrl-C at the terminal reaches the command that
-uses it and not the server, which has to be there while that command cleans up. Decision 080.
+the pipe, ends its jobs, removes its data and goes. It is in a session of its own, so a Ctrl-C at the terminal reaches
+the command that uses it and not the server, which has to be there while that command cleans up. Decision 080.
 """
 
 import os
