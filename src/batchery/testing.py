@@ -11,7 +11,7 @@ Installed with Batchery; nothing starts until a test asks for it.
 
 `batchery` is a server for the whole session in a process of its own, as `batchery exec` makes it: a free port, its data
 in a temporary place, jobs ended with it. Under `batchery exec -- pytest` that server is used instead of another one.
-`batchery_reset` ends all jobs and deletes every queue, compute environment and job definition, before and after the test.
+`batchery_reset` ends all jobs and deletes queues, compute environments and job definitions, before and after the test.
 """
 
 from collections.abc import Iterator
