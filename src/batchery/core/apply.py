@@ -8,6 +8,8 @@ from collections.abc import Callable
 from heapq import heappush
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from batchery.core import index
 from batchery.core.messages import (
     AttemptEnded,
@@ -89,7 +91,8 @@ def _task(job: Job, number: int) -> Task:
 def submitted(world: World, change: Submitted) -> None:
     job = change.job
     for ghost in change.ghosts:
-        world.jobs.setdefault(ghost.id, ghost)
+        if ghost.id not in world.jobs:  # a copy: the command that brought it may be sent again after a failed commit
+            world.jobs[ghost.id] = replace(ghost, needed_by=0, shelf=None)
     job.shape = world.shapes.setdefault(job.shape, job.shape)
     assert job.id not in world.jobs
     assert job.seq == world.next_seq

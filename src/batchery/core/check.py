@@ -276,7 +276,7 @@ def _check_resources(world: World) -> None:
             assert Due(SETTLE_QUEUE, arn) in world.due, f"{arn}: the end of a transition is due"
         if queue.status == DELETING:
             _check_deleting(world, arn)
-        if not world.schedule_wanted and queue.status != DELETING:
+        if world.capacity.memory and not world.schedule_wanted and queue.status != DELETING:
             for fact in queue.blocked:
                 job = world.jobs.get(fact.job)
                 waits = job is not None and job.status[fact.index] == RUNNABLE

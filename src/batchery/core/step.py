@@ -28,6 +28,7 @@ from batchery.core.messages import (
     Ack,
     Answer,
     AttemptEnded,
+    Began,
     CapacitySet,
     Change,
     Command,
@@ -313,6 +314,11 @@ def _on_closed(world: World, change: JobClosed) -> None:
         world.due[Due(SETTLE_QUEUE, queue.arn)] = None
 
 
+def _on_began(world: World, change: Began) -> None:
+    if world.capacity.ahead:
+        world.schedule_wanted = True  # one less is held ahead
+
+
 def _on_attempt_ended(world: World, change: AttemptEnded) -> None:
     world.schedule_wanted = True
     job = world.jobs[change.key.job]
@@ -363,6 +369,7 @@ FOLLOW: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     WasAsked: _on_asked,
     Ended: _on_ended,
     JobClosed: _on_closed,
+    Began: _on_began,
     AttemptEnded: _on_attempt_ended,
     QueueSet: _on_queue_set,
     QueueGone: _on_queue_gone,

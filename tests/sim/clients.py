@@ -1,0 +1,145 @@
+"""What clients wish, at random: submits of every kind, cancels of anything, and administrators at work."""
+
+from random import Random
+
+from batchery.core.messages import (
+    Cancel,
+    Command,
+    CreateEnvironment,
+    CreateQueue,
+    DeleteQueue,
+    Deregister,
+    Many,
+    Register,
+    Submit,
+    Terminate,
+    UpdateEnvironment,
+    UpdateQueue,
+)
+from batchery.core.model import (
+    DISABLED,
+    ENABLED,
+    N_TO_N,
+    SEQUENTIAL,
+    Environment,
+    Need,
+    Queue,
+    Realm,
+    Resources,
+    Rule,
+    Shape,
+)
+
+HOME = Realm("123456789012", "us-east-1")
+AWAY = Realm("123456789012", "eu-west-1")
+VCPUS = 8_000
+MEMORY = 16_000
+
+
+def arn(kind: str, name: str, realm: Realm = HOME) -> str:
+    return f"arn:aws:batch:{realm.region}:{realm.account}:{kind}/{name}"
+
+
+ENVIRONMENTS = {"one": "shared", "two": "shared", "three": ""}
+QUEUES = {"first": ("one", "three"), "second": ("two",), "urgent": ("three", "two"), "doomed": ("three",)}
+RULES = (
+    (),
+    (Rule("EXIT", on_exit_code="3"),),
+    (Rule("RETRY", on_status_reason="Host EC2*"), Rule("EXIT", on_reason="*")),
+)
+
+
+def opening() -> list[Command]:
+    """What there is before anybody comes."""
+    made: list[Command] = [Register(HOME, "work", arn("job-definition", "work"), "{}")]
+    for name, pool in ENVIRONMENTS.items():
+        where = arn("compute-environment", name)
+        made.append(CreateEnvironment(Environment(where, name, HOME, "EC2", VCPUS, pool or where, "{}")))
+    return made
+
+
+def queues() -> list[Command]:
+    """Once the environments are VALID."""
+    return [create_queue(name) for name in QUEUES]
+
+
+def create_queue(name: str) -> CreateQueue:
+    order = tuple((at, arn("compute-environment", each)) for at, each in enumerate(QUEUES[name], 1))
+    return CreateQueue(Queue(arn("job-queue", name), name, HOME, 5 if name == "urgent" else 1, order))
+
+
+class Clients:
+    """``known``: sizes of the jobs that clients know of, by id, oldest first."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.known: dict[str, int] = {}
+        self.made = 0
+        self.revision = 1
+
+    def wish(self) -> Command:
+        chance = self.random.random()
+        if chance < 0.52 or not self.known:
+            return self._submit()
+        if chance < 0.94:
+            return self._end()
+        return self._administer()
+
+    def _submit(self) -> Submit:
+        pick = self.random.choice
+        self.made += 1
+        name = f"j{self.made}"
+        size = pick((0, 0, 0, 2, 3, 5))
+        needs = [self._need(size) for _ in range(pick((0, 0, 0, 1, 1, 2, 3)))]
+        if size and self.random.random() < 0.25:
+            needs.append(Need("", kind=SEQUENTIAL))
+        fault = "found late" if self.random.random() < 0.02 else ""
+        resources = Resources(pick((500, 1_000, 2_000, 6_000, 9_000)), pick((100, 1_000, 12_000, 20_000)))
+        if self.random.random() < 0.5:
+            resources = Resources(1_000, 100)
+        shape = Shape(resources, pick((1, 1, 2, 3)), pick(RULES), pick((0, 0, 60_000)), fault=fault)
+        tags = {"who": "me"} if self.random.random() < 0.2 else {}
+        queue = arn("job-queue", pick(tuple(QUEUES)))
+        definition = arn("job-definition", f"work:{self.revision}")
+        wanted = tuple(need for need in needs if need is not None)
+        return Submit(HOME, name, name, queue, definition, shape, "{}", size, needs=wanted, tags=tags)
+
+    def _need(self, size: int) -> Need | None:
+        recent = list(self.known.items())[-12:]
+        if not recent:
+            return None
+        other, width = self.random.choice(recent)
+        if width and width == size and self.random.random() < 0.6:
+            return Need(other, kind=N_TO_N)
+        return Need(other, self.random.randrange(width) if width and self.random.random() < 0.4 else -1)
+
+    def _end(self) -> Command:
+        kind = self.random.choice((Cancel, Cancel, Cancel, Terminate))
+        if self.random.random() < 0.1:
+            return Many(tuple(self._target(kind) for _ in range(3)))
+        return self._target(kind)
+
+    def _target(self, kind: type[Cancel] | type[Terminate]) -> Cancel | Terminate:
+        name = self.random.choice(list(self.known)[-10:])
+        index = None
+        if self.random.random() < 0.4:
+            index = self.random.randrange(-1, 6)
+        realm = AWAY if self.random.random() < 0.02 else HOME
+        return kind(realm, name, index, f"words {self.random.randrange(1_000_000)}")
+
+    def _administer(self) -> Command:
+        doomed = arn("job-queue", "doomed")
+        environment = arn("compute-environment", self.random.choice(tuple(ENVIRONMENTS)))
+        wishes: list[Command] = [
+            UpdateQueue(doomed, state=DISABLED),
+            DeleteQueue(doomed),
+            DeleteQueue(doomed),
+            create_queue("doomed"),
+            UpdateQueue(arn("job-queue", "first"), priority=self.random.choice((1, 7))),
+            UpdateEnvironment(environment, state=DISABLED),
+            UpdateEnvironment(environment, state=ENABLED),
+            UpdateEnvironment(environment, state=ENABLED, max_vcpus=self.random.choice((VCPUS, VCPUS, 3_000))),
+            Register(HOME, "work", arn("job-definition", "work"), "{}"),
+            Deregister(HOME, arn("job-definition", "work:2")),
+        ]
+        return self.random.choice(wishes)

@@ -1,0 +1,157 @@
+"""What must be true of the history as a whole, judged from what was committed and from what really ran.
+
+The oracle shares no code with the core's rules: it sees commands, committed changes and the engine's truth.
+"""
+
+from tests.sim.engine import Truth
+
+from batchery.core.messages import (
+    Began,
+    Change,
+    Ended,
+    JobClosed,
+    Lost,
+    Placed,
+    Report,
+    Submit,
+    Submitted,
+    WasAsked,
+)
+from batchery.core.model import EXIT, N_TO_N, SEQUENTIAL, AttemptKey, Job
+from batchery.core.retry import EXITED
+from batchery.core.status import FAILED, SUCCEEDED
+
+
+class Oracle:
+    """``note`` takes in commits; ``judge_*`` raise AssertionError."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}  # as submitted and committed
+        self.ends: dict[tuple[str, int], tuple[int, str]] = {}  # of tasks
+        self.closed: dict[str, tuple[int, str]] = {}  # of jobs
+        self.words: dict[str, str] = {}  # the first request to end a whole job
+        self.killed: set[str] = set()
+        self.frozen: dict[tuple[str, int], int] = {}  # asked to end: no later placement may run
+        self.serials: dict[tuple[str, int], int] = {}  # of the newest placement
+        self.promised: set[str] = set()  # acknowledged submits
+        self.judged = 0  # of the engine's beginnings
+
+    def promise(self, command: Submit) -> None:
+        """The client was told that its job is accepted."""
+        self.promised.add(command.id)
+
+    def note(self, changes: list[Change]) -> None:
+        """These are committed."""
+        for change in changes:
+            if isinstance(change, Submitted):
+                assert change.job.id not in self.jobs, "a job is made once"
+                self.jobs[change.job.id] = change.job
+            elif isinstance(change, Placed):
+                assert change.key.serial == self.serials.get(change.key[:2], 0) + 1, f"{change.key}: the next serial"
+                self.serials[change.key[:2]] = change.key.serial
+            elif isinstance(change, WasAsked):
+                self._asked(change)
+            elif isinstance(change, Ended):
+                for index in (i for span in change.spans for i in range(*span)):
+                    assert (change.job, index) not in self.ends, f"{change.job}:{index} ended twice"
+                    self.ends[change.job, index] = (change.code, change.reason)
+            elif isinstance(change, JobClosed):
+                assert change.job not in self.closed, f"{change.job} ended twice"
+                self.closed[change.job] = (change.code, change.reason)
+            elif isinstance(change, Began):
+                assert change.key[:2] not in self.ends, f"{change.key} began after its task had ended"
+
+    def _asked(self, change: WasAsked) -> None:
+        job = self.jobs[change.job]
+        indexes = range(job.width) if change.index is None else (change.index,)
+        if change.index is None:
+            self.words.setdefault(change.job, change.reason)
+            if change.kind != 1:
+                self.killed.add(change.job)
+        for index in indexes:
+            self.frozen.setdefault((change.job, index), self.serials.get((change.job, index), 0))
+
+    # ------------------------------------------------------------------------------------------------- judging
+
+    def judge(self, truth: Truth) -> None:
+        """Everything that the engine has begun since the last time."""
+        begun = list(truth.begun)
+        for key in begun[self.judged :]:
+            self._may_begin(key)
+        self.judged = len(begun)
+
+    def _may_begin(self, key: AttemptKey) -> None:
+        job = self.jobs.get(key.job)
+        assert job is not None, f"{key}: only what is committed runs"
+        assert key.serial <= self.frozen.get(key[:2], key.serial), f"{key}: asked to end, it is placed again"
+        for need in job.needs:
+            if need.kind == SEQUENTIAL:
+                good = not key.index or self._succeeded(key.job, key.index - 1) or key.job in self.words
+            elif need.kind == N_TO_N:
+                good = self._succeeded(need.job, key.index)
+            elif need.index >= 0:
+                good = self._succeeded(need.job, need.index)
+            else:
+                good = self.closed.get(need.job, (0,))[0] == SUCCEEDED
+            assert good, f"{key} runs before what it needs has succeeded: {need}"
+
+    def _succeeded(self, job: str, index: int) -> bool:
+        return self.ends.get((job, index), (0,))[0] == SUCCEEDED
+
+    def judge_end(self, truth: Truth, stored: dict[str, tuple[int, str] | None]) -> None:
+        """When all is over: every promise was kept, every job has ended, and as it should."""
+        assert self.promised <= set(self.jobs), "every acknowledged submit is there"
+        assert set(stored) == set(self.jobs), "what is stored is what was committed"
+        last: dict[tuple[str, int], tuple[AttemptKey, Report]] = {}
+        exits: dict[tuple[str, int], int] = {}
+        for key, report in truth.ended.items():
+            if key in truth.begun and key >= last.get(key[:2], (key,))[0]:
+                last[key[:2]] = (key, report)
+            exits[key[:2]] = exits.get(key[:2], 0) + (getattr(report, "cause", "") == EXIT)
+        for name, job in self.jobs.items():
+            assert name in self.closed, f"{name}: every job has ended"
+            assert stored[name] == self.closed[name], f"{name}: its end is stored as it was"
+            self._judge_job(job)
+            for index in range(job.width):
+                task = (name, index)
+                self._judge_task(job, index, last.get(task))
+                assert exits.get(task, 0) <= job.shape.attempts, f"{task}: no more attempts than it may have"
+
+    def _judge_job(self, job: Job) -> None:
+        code, reason = self.closed[job.id]
+        codes = {self.ends[job.id, index][0] for index in range(job.width)}
+        if job.size and job.id in self.words:
+            assert (code, reason) == (FAILED, self.words[job.id]), f"{job.id}: a parent asked to end is FAILED"
+        else:
+            assert code == (FAILED if FAILED in codes else SUCCEEDED), f"{job.id}: it succeeds if all of it does"
+
+    def _judge_task(self, job: Job, index: int, last: tuple[AttemptKey, Report] | None) -> None:
+        code, reason = self.ends[job.id, index]
+        name = f"{job.id}:{index}"
+        if code == SUCCEEDED:
+            assert last is not None, f"{name}: what succeeded ran"
+            assert _exit_code(last[1]) == 0, f"{name}: and its last attempt exited 0"
+        elif reason == EXITED:
+            assert last is not None, f"{name}: what exited ran"
+            assert _exit_code(last[1]) != 0, f"{name}: and its last attempt did not exit 0"
+        elif reason == "Dependent Job failed":
+            assert not self._all_met(job, index), f"{name}: some dependency of it has failed"
+            assert last is None, f"{name}: it never ran"
+
+    def _all_met(self, job: Job, index: int) -> bool:
+        for need in job.needs:
+            if need.kind == SEQUENTIAL:
+                met = not index or self._succeeded(job.id, index - 1)
+            elif need.kind == N_TO_N or need.index >= 0:
+                met = self._succeeded(need.job, index if need.kind == N_TO_N else need.index)
+            else:
+                met = self.closed[need.job][0] == SUCCEEDED
+            if not met:
+                return False
+        return True
+
+
+def _exit_code(report: Report) -> int | None:
+    if isinstance(report, Lost):
+        return None
+    return report.containers[0].exit_code if report.containers else None  # type: ignore[attr-defined]

@@ -1,0 +1,198 @@
+"""Two stores for the simulator: one in memory that keeps just what rows keep, and the real SQLite one.
+
+The memory store is an independent statement of what the rows mean: it knows nothing of `store/`, and derives the
+status of every task from facts alone. Both can be taken over by a new leader, whose predecessor's commits then fail.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from batchery.core.messages import Change
+from batchery.core.model import Asked, Attempt, AttemptKey, Closed, Dirty, Job, Task, World
+from batchery.core.rebuild import rebuild
+from batchery.core.status import CLOSING, LIVE, ONE, PENDING, SUBMITTED
+from batchery.store.load import ghosts
+from batchery.store.rows import encode
+from batchery.store.sqlite import SqliteStore
+from batchery.store.store import CommitFailed
+
+
+class SimStore(Protocol):
+    """What the simulator asks of a store."""
+
+    def lead(self) -> int:
+        """Become the leader; the epoch to commit with."""
+        ...
+
+    def load(self) -> World: ...
+
+    def commit(self, epoch: int, dirty: Dirty, changes: list[Change]) -> None: ...
+
+    def ends(self) -> dict[str, tuple[int, str] | None]:
+        """Every job that is stored: code and reason, None while open."""
+        ...
+
+    def ghosts(self, ids: Iterable[str]) -> dict[str, Job]: ...
+
+    def restart(self) -> None:
+        """The server's process is gone and comes again."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class MemoryStore:
+    """Rows as copies of values, by table."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.jobs: dict[int, Job] = {}  # as submitted
+        self.marks: dict[int, tuple[Asked | None, Closed | None]] = {}  # what of a job row may change
+        self.tasks: dict[tuple[int, int], Asked] = {}
+        self.attempts: dict[int, dict[AttemptKey, Attempt]] = {}
+        self.spans: dict[int, list[tuple[int, int, int]]] = {}
+        self.named = World()  # queues, environments, definitions, realms
+        self.evaluated = 0
+        self.failing = False
+
+    def lead(self) -> int:
+        self.epoch += 1
+        return self.epoch
+
+    def commit(self, epoch: int, dirty: Dirty, changes: list[Change]) -> None:
+        if self.failing or epoch != self.epoch:
+            raise CommitFailed("another leads" if epoch != self.epoch else "no space left")
+        for seq, _ in dirty.specs:
+            job = dirty.jobs[seq]
+            self.jobs[seq] = replace(job, status=b"", tasks={}, asked=None, closed=None, shelf=None, needed_by=0)
+        for seq, job in dirty.jobs.items():
+            self.marks[seq] = (job.asked, job.closed)
+        for key, (_, task) in dirty.tasks.items():
+            assert task.asked is not None, "only a request makes a row of a task"
+            self.tasks[key] = task.asked
+        for key, (job, attempt) in dirty.attempts.items():
+            self.attempts.setdefault(job.seq, {})[key] = replace(attempt)
+        for seq, first, end, code, _, _ in dirty.ended:
+            assert all(end <= a or b <= first for a, b, _ in self.spans.get(seq, ())), "a task ends once"
+            self.spans.setdefault(seq, []).append((first, end, code))
+        for kept, rows in (
+            (self.named.queues, dirty.queues),
+            (self.named.environments, dirty.environments),
+            (self.named.definitions, dirty.definitions),
+        ):
+            _write(kept, rows)
+        self.named.realms |= set(dirty.realms)
+        self.evaluated = max(self.evaluated, dirty.evaluated)
+
+    def load(self) -> World:
+        world = World(evaluated=self.evaluated, next_seq=max(self.jobs, default=0) + 1, realms=set(self.named.realms))
+        world.queues = dict(self.named.queues)
+        world.environments = dict(self.named.environments)
+        world.definitions = dict(self.named.definitions)
+        open_jobs = [seq for seq, (_, closed) in self.marks.items() if closed is None]
+        for seq in open_jobs:
+            job = self._job(seq)
+            world.jobs[job.id] = job
+        needed = {need.job for job in world.jobs.values() for need in job.needs if need.job}
+        world.jobs.update(self.ghosts(needed - set(world.jobs)))
+        rebuild(world)
+        return world
+
+    def _job(self, seq: int) -> Job:
+        asked, closed = self.marks[seq]
+        job = replace(self.jobs[seq], asked=asked, closed=closed, tasks={})
+        code = SUBMITTED if seq > self.evaluated else CLOSING if asked else PENDING
+        status = bytearray(ONE[code] * job.width)
+        for (row, index), words in self.tasks.items():
+            if row == seq:
+                job.tasks[index] = Task(index, asked=words)
+                status[index] = CLOSING if status[index] == PENDING else status[index]
+        for attempt in self.attempts.get(seq, {}).values():
+            task = job.tasks.setdefault(attempt.key.index, Task(attempt.key.index))
+            task.serial = max(task.serial, attempt.key.serial)
+            if attempt.code in LIVE:
+                task.live = replace(attempt)
+                status[attempt.key.index] = attempt.code
+            else:
+                task.used += attempt.counts
+        for first, end, ended in self.spans.get(seq, ()):
+            status[first:end] = ONE[ended] * (end - first)
+        if not job.size and closed is not None:
+            status[0] = closed.code
+        job.status = status if job.size else ONE[status[0]]
+        return job
+
+    def ghosts(self, ids: Iterable[str]) -> dict[str, Job]:
+        wanted = set(ids)
+        found = {}
+        for seq, job in self.jobs.items():
+            if job.id in wanted and self.marks[seq][1] is not None:
+                found[job.id] = replace(self._job(seq), tasks={})
+        return found
+
+    def ends(self) -> dict[str, tuple[int, str] | None]:
+        marks = ((self.jobs[seq].id, closed) for seq, (_, closed) in self.marks.items())
+        return {name: (closed.code, closed.reason) if closed else None for name, closed in marks}
+
+    def restart(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _write(kept: dict[str, Any], rows: dict[str, Any]) -> None:
+    for name, row in rows.items():
+        if row is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = row
+
+
+class RealStore:
+    """SqliteStore on a directory, without waiting for the disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.store = self._open()
+        self.failing = False
+
+    def _open(self) -> SqliteStore:
+        store = SqliteStore(self.directory)
+        store.open()
+        assert store.connection is not None
+        store.connection.execute("PRAGMA synchronous = OFF")
+        return store
+
+    def lead(self) -> int:
+        return self.store.epoch
+
+    def restart(self) -> None:
+        self.store.close()
+        self.store = self._open()
+
+    def commit(self, epoch: int, dirty: Dirty, changes: list[Change]) -> None:
+        if epoch != self.store.epoch:
+            raise CommitFailed("another leads")
+        if self.failing:
+            assert self.store.connection is not None
+            self.store.connection.set_authorizer(lambda *_: 1)  # SQLITE_DENY
+        self.store.commit(encode(dirty, changes), ())
+
+    def load(self) -> World:
+        return self.store.load()
+
+    def ghosts(self, ids: Iterable[str]) -> dict[str, Job]:
+        assert self.store.connection is not None
+        return ghosts(self.store.connection, ids)
+
+    def ends(self) -> dict[str, tuple[int, str] | None]:
+        assert self.store.connection is not None
+        rows = self.store.connection.execute("SELECT id, code, reason FROM job")
+        return {name: (code, reason) if code is not None else None for name, code, reason in rows}
+
+    def close(self) -> None:
+        self.store.close()
