@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,10 @@ class Pipeline:
         self.folder = folder
         self._gates = itertools.count()
 
+    @cached_property
+    def logs(self) -> Any:
+        return self.server.client("logs")
+
     def gate(self) -> Path:
         return self.folder / f"gate-{next(self._gates)}"
 
@@ -139,9 +144,9 @@ class Pipeline:
         script = f': > "{gate}.$AWS_BATCH_JOB_ID.started"; while [ ! -e "{gate}" ]; do sleep 0.02; done; {then}'
         return self.definition(["sh", "-c", script], **members)
 
-    def queue(self, vcpus: int = 4, state: str = "ENABLED", priority: int = 1) -> str:
-        """A queue on an environment of its own. DISABLED: its jobs stay RUNNABLE."""
-        name = f"q-{next(_NAMES)}-{os.getpid()}"
+    def new_environment(self, vcpus: int = 4, state: str = "ENABLED") -> str:
+        """An environment of its own; its name."""
+        name = f"ce-{next(_NAMES)}-{os.getpid()}"
         resources = {
             "type": "EC2",
             "minvCpus": 0,
@@ -154,15 +159,29 @@ class Pipeline:
         self.batch.create_compute_environment(
             computeEnvironmentName=name, type="MANAGED", state="ENABLED", computeResources=resources
         )
-        environment = {"order": 1, "computeEnvironment": name}
         until(lambda: self.environment(name)["status"] == "VALID", "the environment is VALID")
         if state != "ENABLED":
-            self.batch.update_compute_environment(computeEnvironment=name, state=state)
-            until(lambda: self.environment(name)["status"] == "VALID", "the environment is VALID")
+            self.set_environment(name, state=state)
+        return name
+
+    def set_environment(self, name: str, **members: Any) -> None:
+        """UpdateComputeEnvironment, and the wait for its end."""
+        self.batch.update_compute_environment(computeEnvironment=name, **members)
+        until(lambda: self.environment(name)["status"] == "VALID", "the environment is VALID")
+
+    def queue_on(self, *environments: str, priority: int = 1, name: str = "") -> str:
+        """A queue on these environments, in this order; its name."""
+        name = name or f"q-{next(_NAMES)}-{os.getpid()}"
+        order = [{"order": place, "computeEnvironment": one} for place, one in enumerate(environments, 1)]
         self.batch.create_job_queue(
-            jobQueueName=name, priority=priority, state="ENABLED", computeEnvironmentOrder=[environment]
+            jobQueueName=name, priority=priority, state="ENABLED", computeEnvironmentOrder=order
         )
         return name
+
+    def queue(self, vcpus: int = 4, state: str = "ENABLED", priority: int = 1) -> str:
+        """A queue on an environment of its own, with the same name. DISABLED: its jobs stay RUNNABLE."""
+        name = self.new_environment(vcpus, state)
+        return self.queue_on(name, priority=priority, name=name)
 
     def environment(self, name: str) -> dict[str, Any]:
         found = self.batch.describe_compute_environments(computeEnvironments=[name])["computeEnvironments"]
@@ -179,6 +198,17 @@ class Pipeline:
 
     def status(self, ref: str) -> str:
         return str(self.job(ref)["status"])
+
+    def counts(self, array: str) -> dict[str, int]:
+        """statusSummary without its zeros."""
+        summary = self.job(array)["arrayProperties"]["statusSummary"]
+        return {status: count for status, count in summary.items() if count}
+
+    def output(self, ref: str) -> list[str]:
+        """What the job's last attempt has written so far, by GetLogEvents."""
+        stream = self.job(ref)["container"]["logStreamName"]
+        reply = self.logs.get_log_events(logGroupName="/aws/batch/job", logStreamName=stream, startFromHead=True)
+        return [str(event["message"]) for event in reply["events"]]
 
     def wait(self, ref: str, *statuses: str) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
