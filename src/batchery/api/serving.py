@@ -7,10 +7,11 @@ or how long a client may leave an answer unread. `Guarded` does. The size of bod
 import asyncio
 import resource
 import socket
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from batchery.config import Config
 
@@ -84,12 +85,69 @@ class Guarded(HttpToolsProtocol):
             self.transport.abort()
 
 
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Answer:
+    """An ASGI ``send`` for answers of one piece: head and body leave in one write.
+
+    uvicorn writes them one after the other, which costs a system call, a packet and a wake-up of the client more, and
+    looks at every header with two regular expressions; ours are made by us. Decision 100.
+    """
+
+    __slots__ = ("_cycle", "_head")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._head: list[bytes] = []
+
+    async def send(self, message: Message) -> None:
+        cycle = self._cycle
+        if message["type"] == "http.response.start":
+            self._start(message)
+            return
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        self._head.append(message["body"])
+        cycle.transport.write(b"".join(self._head))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+    def _start(self, message: Message) -> None:
+        cycle, head = self._cycle, self._head
+        head.append(STATUS_LINE[message["status"]])
+        for name, value in (*cycle.default_headers, *message["headers"]):
+            head += (name, b": ", value, b"\r\n")
+            if name == b"connection":
+                cycle.keep_alive = False
+        closes = not cycle.keep_alive and all(name != b"connection" for name, _ in message["headers"])
+        head.append(b"connection: close\r\n\r\n" if closes else b"\r\n")
+
+
+def in_one_piece(app: Any) -> Any:
+    """The app, with `Answer` as its ``send`` where uvicorn serves it."""
+
+    async def served(scope: Message, receive: Receive, send: Send) -> None:
+        cycle = getattr(send, "__self__", None)
+        await app(scope, receive, Answer(cycle).send if isinstance(cycle, RequestResponseCycle) else send)
+
+    return served
+
+
 def uvicorn_config(app: Any, config: Config, sock: socket.socket | None = None) -> uvicorn.Config:
     """Settings for ``uvicorn.Server(...).serve(sockets=[sock])``. Logging is left as the caller set it up."""
     host, port = sock.getsockname()[:2] if sock is not None else (config.host, config.port)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return uvicorn.Config(
-        app,
+        in_one_piece(app),
         host=host,
         port=port,
         http=Guarded,
