@@ -28,7 +28,7 @@ from batchery.engines.orphans import Orphans
 from batchery.engines.reaper import lock
 from batchery.engines.room import Room
 from batchery.engines.runner import Runner, clock
-from batchery.engines.spawn import ends, identity_of
+from batchery.engines.spawn import ends, identity_of, raise_open_files
 from batchery.engines.wire import Settings
 from batchery.engines.workdirs import Workdirs
 
@@ -318,6 +318,7 @@ def main() -> int:
     elif lock(str(data)) < 0:
         print(f"{data} has an agent", file=sys.stderr)
         return 1
+    raise_open_files()  # a running attempt holds four, of its cgroup
     agent = Agent(data, path, "--no-cgroups" not in sys.argv)
     started = time.time()
     print(f"agent {os.getpid()} of {data}", file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ ever started is known for ever: with neither process nor exit code it is Lost, a
 synced: the file has to outlive the agent, not the host; what was noted on another boot of the host is dead.
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -87,6 +88,7 @@ class Journal:
         self.path = path
         self.same_boot = True
         self._buffer: list[bytes] = []
+        self._unwritten = b""
         self._size = 0
         self._compact_size = 0
         self._fd = -1
@@ -102,18 +104,21 @@ class Journal:
         os.close(self._fd)
 
     def add(self, line: Line) -> None:
-        self._buffer.append(_encoder.encode(line))
+        self._buffer.append(_encoder.encode(line) + b"\n")
 
-    def flush(self) -> None:
-        if not self._buffer:
-            return
-        self._buffer.append(b"")
-        data = b"\n".join(self._buffer)
+    def flush(self) -> bool:
+        """False if it cannot be written (a full disk, say); what is left is written by a later call."""
+        data = self._unwritten + b"".join(self._buffer)
         self._buffer = []
-        while data:
-            written = os.write(self._fd, data)
-            self._size += written
-            data = data[written:]
+        try:
+            while data:
+                written = os.write(self._fd, data)
+                self._size += written
+                data = data[written:]
+        except OSError:
+            pass
+        self._unwritten = data
+        return not data
 
     @property
     def large(self) -> bool:
@@ -122,8 +127,9 @@ class Journal:
     def compact(self, memories: dict[AttemptKey, Memory]) -> None:
         """Begin the file anew with these only."""
         self.flush()
-        os.close(self._fd)
+        before = self._fd
         self._start(memories)
+        os.close(before)
 
     def _read(self) -> dict[AttemptKey, Memory]:
         memories: dict[AttemptKey, Memory] = {}
@@ -151,17 +157,20 @@ class Journal:
         return memories
 
     def _start(self, memories: dict[AttemptKey, Memory]) -> None:
+        """A compact file in place of the old one; the old one goes on if there is no room for it."""
         fresh = self.path.with_suffix(".new")
-        self._fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = 0
-        self.add(Boot(boot_id()))
+        lines: list[Line] = [Boot(boot_id())]
         for memory in memories.values():
-            if memory.slip is not None:
-                self.add(Noted(memory.slip))
-            if memory.begun is not None:
-                self.add(memory.begun)
-            if memory.over is not None:
-                self.add(Over(memory.over))
-        self.flush()
-        self._compact_size = self._size
-        os.replace(fresh, self.path)
+            lines += [Noted(memory.slip)] if memory.slip is not None else []
+            lines += [memory.begun] if memory.begun is not None else []
+            lines += [Over(memory.over)] if memory.over is not None else []
+        try:
+            fresh.write_bytes(b"".join(_encoder.encode(line) + b"\n" for line in lines))
+            os.replace(fresh, self.path)
+            self._unwritten = b""  # `memories` has it
+        except OSError:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+            self.add(lines[0])
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = self._compact_size = os.fstat(self._fd).st_size

@@ -73,10 +73,13 @@ class LocalEngine:
     def _check(self) -> None:
         try:
             identity_of(self._process.user)
-            places.agent_dir(self._data).mkdir(mode=0o700, parents=True, exist_ok=True)
-        except (LookupError, PermissionError) as error:
-            text = error.args[0] if len(error.args) == 1 else f"{places.agent_dir(self._data)}: {error}"
-            raise EngineError(str(text)) from None
+            for directory in (places.agent_dir(self._data), self._logs):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except LookupError as error:
+            raise EngineError(str(error.args[0])) from None
+        except OSError as error:
+            text = f"{error.filename}: {error.strerror}" if error.filename else str(error.args[0])
+            raise EngineError(text) from None
 
     async def _connect(self) -> None:
         """Greet an agent, then say again what an agent before it may not have heard."""
@@ -260,7 +263,6 @@ class LocalEngine:
         for key in keys:
             if key not in self._acks:
                 self._kills[key] = min(grace, self._kills.get(key, grace))
-            self._orders.pop(key, None)
         while len(self._kills) > REMEMBERED:
             del self._kills[next(iter(self._kills))]
         self._send(wire.KillThese(keys, grace))

@@ -10,6 +10,7 @@ by cgroup, or among the orphans that this process inherits as a subreaper) is ki
 the end told, and room made.
 """
 
+import errno
 import heapq
 import os
 import signal
@@ -180,11 +181,10 @@ class Runner:
                 attempt.cgroup = self.cgroups.take(slip.share.memory)
                 slip.cgroup = str(attempt.cgroup.path)
             self._prepare_log(task.log_path)
+            self._note(slip)
         except OSError as error:
-            self._noted(slip)
             self._fail(attempt, f"CannotStartContainerError: {error.strerror}: {error.filename}")
             return
-        self._noted(slip)
         if self.settings.prolog and task.argv:
             attempt.starting = wall()
             self._tell_again(attempt)
@@ -192,9 +192,11 @@ class Runner:
         else:
             self._spawn(attempt, task.argv, RUNNING)
 
-    def _noted(self, slip: Slip) -> None:
+    def _note(self, slip: Slip) -> None:
+        """Before anything is started: what is not noted is not started. Raises OSError."""
         self.journal.add(Noted(slip))
-        self.journal.flush()
+        if not self.journal.flush():
+            raise OSError(errno.EIO, "the journal cannot be written", str(self.journal.path))
 
     def _prepare_log(self, log_path: str) -> None:
         directory = os.path.dirname(log_path)

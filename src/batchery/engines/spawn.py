@@ -123,6 +123,20 @@ def program_path(name: str, path: str) -> str:
     raise OSError(number, os.strerror(number), name)
 
 
+_files: tuple[int, int] | None = None  # limits of open files that children get, if ours are others
+
+
+def raise_open_files() -> None:
+    """This process may open as many files as it can get; what it spawns keeps the limit there was."""
+    global _files
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # macOS has a limit below the hard one
+        return
+    _files = (soft, hard)
+
+
 def _actions(log_path: str) -> list[tuple[Any, ...]]:
     return [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -147,9 +161,16 @@ def spawn(program: Program) -> Spawned:
 
 
 def _spawn(path: str, argv: Sequence[str], environment: dict[str, str], actions: Sequence[tuple[Any, ...]]) -> int:
-    return os.posix_spawn(
-        path, list(argv), environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_IGNORED
-    )
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if _files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, _files)
+    try:
+        return os.posix_spawn(
+            path, list(argv), environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_IGNORED
+        )
+    finally:
+        if _files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, own)
 
 
 def _spawn_shim(program: Program) -> Spawned:
@@ -171,7 +192,7 @@ def _spawn_shim(program: Program) -> Spawned:
             actions = _actions(program.log_path)
             actions += [(os.POSIX_SPAWN_DUP2, source, 3), (os.POSIX_SPAWN_DUP2, target, 4)]
             try:
-                pid = _spawn(sys.executable, ["python", "-I", "-S", _SHIM], {}, actions)
+                pid = _spawn(sys.executable, [sys.executable, "-I", "-S", _SHIM], {}, actions)
             finally:
                 os.close(source)
                 os.close(target)

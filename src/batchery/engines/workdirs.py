@@ -5,10 +5,13 @@ untouched is given out again (same owner, mode and change time, nothing in it). 
 named for their attempt.
 """
 
+import contextlib
 import os
 import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from batchery.engines.spawn import Identity
 
@@ -27,7 +30,7 @@ class Workdirs:
         self._last = 0
         for entry in os.scandir(root):
             if entry.name.isdigit() and len(entry.name) < 32 and entry.path not in used:
-                shutil.rmtree(entry.path, ignore_errors=True)
+                remove_tree(entry.path)
 
     def take(self, task_id: str, identity: Identity, keep: bool) -> str:
         """An empty directory that this user may write. Raises OSError."""
@@ -78,9 +81,24 @@ class Workdirs:
         try:
             os.rmdir(path)
         except OSError:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
+
+
+def remove_tree(path: str) -> None:
+    """All of it, directories that nobody may write (caches of build tools) included; what cannot go stays."""
+
+    def allow(function: Callable[..., Any], failed: str, error: object) -> None:
+        for one in (os.path.dirname(failed), failed):
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(os.lstat(one).st_mode):
+                    os.chmod(one, 0o700)
+
+    for _ in range(64):  # each time one level deeper can be read
+        shutil.rmtree(path, onerror=allow)
+        if not os.path.lexists(path):
+            return
 
 
 def _stamp(path: str) -> tuple[int, int, int]:
-    stat = os.stat(path)
-    return (stat.st_ctime_ns, stat.st_mode, stat.st_uid)
+    found = os.stat(path)
+    return (found.st_ctime_ns, found.st_mode, found.st_uid)
