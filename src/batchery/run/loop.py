@@ -21,7 +21,6 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from batchery.config import Config
@@ -33,6 +32,7 @@ from batchery.engines.engine import Engine
 from batchery.run.clock import Clock, Ids
 from batchery.run.dispatch import Dispatcher
 from batchery.run.port import Busy, Note, Unavailable
+from batchery.run.writer import Writer
 from batchery.store.store import Activity, Aside, CommitFailed, Reads, Store, StoreError, encode
 
 P = ParamSpec("P")
@@ -81,7 +81,7 @@ class Loop:
         self._asides: list[tuple[Aside, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._committing: asyncio.Future[bool] | None = None
-        self._writer = ThreadPoolExecutor(1, "commit")
+        self._writer = Writer()
         self._writable = False  # changes can be committed
         self._trusted = False  # World holds what is stored, or is about to be
         self._stopping = False
@@ -148,11 +148,11 @@ class Loop:
 
     async def prune_jobs(self, before: int, limit: int) -> list[str]:
         """Forget ended jobs (see Store.prune_jobs), but none that World holds."""
-        return await self._in_writer(self.store.prune_jobs, before, limit, frozenset(self.world.jobs))
+        return await self._writer.do(self.store.prune_jobs, before, limit, frozenset(self.world.jobs))
 
     async def prune_activity(self, before: int) -> int:
         """Forget activity records (see Store.prune_activity)."""
-        return await self._in_writer(self.store.prune_activity, before)
+        return await self._writer.do(self.store.prune_activity, before)
 
     def report(self, commands: list[Command]) -> None:
         """What an engine reports: never refused. While the store cannot be written it is dropped, unacknowledged:
@@ -169,7 +169,7 @@ class Loop:
 
     async def start(self) -> None:
         """Open the store and the engine, load, and begin to turn. Raises StoreError or EngineError."""
-        await self._in_writer(self.store.open)
+        await self._writer.do(self.store.open)
         await self.engine.start()
         await self._lead()
         await self._turn()  # what the load left due, and what the engine kept for us
@@ -189,8 +189,8 @@ class Loop:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.engine.close()
-        await self._in_writer(self.store.close)
-        self._writer.shutdown()
+        await self._writer.do(self.store.close)
+        self._writer.close()
 
     async def _guard(self, work: Awaitable[None]) -> None:
         """A fault in the loop, the listener or the dispatcher ends the process: World can no longer be trusted."""
@@ -203,20 +203,17 @@ class Loop:
             if not self.failed.done():
                 self.failed.set_exception(error)
 
-    async def _in_writer(self, work: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer, lambda: work(*args))
-
     async def _lead(self) -> None:
         """Load a World and bring the engine and it to agree."""
         await self._load()
-        self._clock = Clock(await self._in_writer(self.store.newest))
+        self._clock = Clock(await self._writer.do(self.store.newest))
         gc.collect()
         gc.freeze()
         self._writable = True
         await self.resync()
 
     async def _load(self) -> None:
-        world = await self._in_writer(self.store.load)
+        world = await self._writer.do(self.store.load)
         world.policy = Policy(strict_head=self.config.strict_head, submitted_for=self.config.submitted_for)
         self.world = world
         self._trusted = True
@@ -245,7 +242,7 @@ class Loop:
                 if not self._trusted:
                     await self._load()
                     derive(self.world, self.now())
-                await self._in_writer(self.store.probe)
+                await self._writer.do(self.store.probe)
                 await self._lead()
                 log.warning("the store can be written again")
                 return
@@ -283,10 +280,14 @@ class Loop:
             await asyncio.sleep(0)
             return
         self._wake.clear()
+        if alarm is None:
+            await self._wake.wait()
+            return
+        timer = asyncio.get_running_loop().call_later((alarm - now + 1) / 1000, self._wake.set)
         try:
-            await asyncio.wait_for(self._wake.wait(), None if alarm is None else (alarm - now + 1) / 1000)
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            timer.cancel()
 
     async def _turn(self) -> None:
         batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
@@ -323,7 +324,7 @@ class Loop:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._committing = done
         try:
-            await self._in_writer(self.store.commit, rows, records, asides)
+            await self._writer.do(self.store.commit, rows, records, asides)
             done.set_result(True)
         except BaseException:
             done.set_result(False)
