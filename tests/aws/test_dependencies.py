@@ -36,14 +36,6 @@ def test_all_of_twenty_have_to_succeed(pipeline: Pipeline, queue: str) -> None:
     assert seen["startedAt"] >= pipeline.job(last)["stoppedAt"]
 
 
-def test_twenty_one_are_refused(pipeline: Pipeline, queue: str) -> None:
-    quick = pipeline.definition(["true"])
-    other = pipeline.submit(queue, quick)
-    with pytest.raises(ClientError, match="Job cannot have more than 20 dependencies"):
-        pipeline.submit(queue, quick, **on(*[other] * 21))
-    pipeline.wait(other, "SUCCEEDED")
-
-
 def test_a_child_can_be_waited_for(pipeline: Pipeline, queue: str) -> None:
     """`parent:1` alone: its siblings still run when the dependent does."""
     gate = pipeline.gate()
