@@ -7,6 +7,7 @@ is stale or unknown is simply no change.
 from collections.abc import Callable
 from typing import Any, Final
 
+from batchery.core import status
 from batchery.core.messages import (
     AttemptEnded,
     Began,
@@ -51,7 +52,6 @@ from batchery.core.readiness import end, end_asked
 from batchery.core.resources import DECIDE_RESOURCES
 from batchery.core.retry import outcome
 from batchery.core.status import (
-    CLOSING,
     FAILED,
     OFFERED,
     ONE,
@@ -79,7 +79,6 @@ def submit(world: World, cmd: Submit, now: int) -> list[Change]:
         name = cmd.definition.rpartition("/")[2]
         raise Refused(f"JobDefinition name {name} does not exist or is not in ACTIVE status")
     ghosts = _dependencies(world, cmd)
-    status = bytearray(ONE[SUBMITTED] * cmd.size) if cmd.size else ONE[SUBMITTED]
     job = Job(
         id=cmd.id,
         seq=world.next_seq,
@@ -92,7 +91,7 @@ def submit(world: World, cmd: Submit, now: int) -> list[Change]:
         size=cmd.size,
         share=cmd.share,
         needs=cmd.needs,
-        status=status,
+        status=bytearray(ONE[SUBMITTED] * cmd.size) if cmd.size else ONE[SUBMITTED],
     )
     return [Submitted(job, cmd.spec, cmd.tags, ghosts)]
 
@@ -133,7 +132,8 @@ def _ref(need: Need) -> str:
 
 # ------------------------------------------------------------------------------------------- cancel and terminate
 
-_NOT_BEGUN: Final = (SUBMITTED, RUNNABLE)
+_NOT_BEGUN: Final = status.ended_by(status.CANCEL)
+_NOT_GIVEN: Final = status.ended_by(status.VOID)
 
 
 def cancel(world: World, cmd: Cancel, now: int) -> list[Change]:
@@ -201,8 +201,7 @@ def _stop(job: Job, number: int | None, kind: int, reason: str, now: int) -> lis
     before = job.asked if number is None else job.ask_of(number)
     words = before.reason if before else reason
     changes: list[Change] = [WasAsked(job.id, number, kind, words, now)]
-    codes = (*_NOT_BEGUN, PENDING, CLOSING) if kind == VOID else _NOT_BEGUN
-    if found := spans_of(job.status[first:stop], codes):
+    if found := spans_of(job.status[first:stop], _NOT_GIVEN if kind == VOID else _NOT_BEGUN):
         changes += end_asked(job, tuple((first + a, first + b) for a, b in found), words, now)
     return changes
 

@@ -116,6 +116,13 @@ SETTLE_AT: Final = {
 CANCEL: Final = table({SUBMITTED: FAILED, RUNNABLE: FAILED, PENDING: CLOSING})
 #: The queue is gone, or the job was found to be impossible: nothing waits for anything.
 VOID: Final = table({SUBMITTED: FAILED, RUNNABLE: FAILED, PENDING: FAILED, CLOSING: FAILED})
+
+
+def ended_by(moves: bytes) -> tuple[int, ...]:
+    """The codes from which a table leads to FAILED at once."""
+    return tuple(code for code in CODES if code != FAILED and moves[code] == FAILED)
+
+
 #: How a task that others depend on looks to them.
 LOOK: Final = table({c: MET if c == SUCCEEDED else BROKEN if c == FAILED else WAIT for c in CODES})
 
