@@ -6,11 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ PROLOG += """while [ ! -e "$STARTING_GATE" ]; do sleep 0.02; done; }''']\n"""
 
 DEADLINE_S = 60.0
 _NAMES = itertools.count()
+_ONE_AT_A_TIME = threading.Lock()  # sessions of boto3 are not for several threads; their clients are
 
 
 def until(found: Callable[[], Any], what: str = "", seconds: float = DEADLINE_S) -> Any:
@@ -40,6 +42,12 @@ def until(found: Callable[[], Any], what: str = "", seconds: float = DEADLINE_S)
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
+
+
+@cache
+def _session() -> Any:
+    """One for all: it keeps the service models, which take longer to read than most tests."""
+    return boto3.session.Session(aws_access_key_id="AKIAEXAMPLE", aws_secret_access_key="secret")
 
 
 class Server:
@@ -104,11 +112,9 @@ class Server:
                 continue
 
     def client(self, service: str = "batch", region: str = "us-east-1", **options: Any) -> Any:
-        session = boto3.session.Session(
-            aws_access_key_id="AKIAEXAMPLE", aws_secret_access_key="secret", region_name=region
-        )
         config = BotoConfig(retries={"total_max_attempts": 1}, max_pool_connections=64, read_timeout=60)
-        return session.client(service, endpoint_url=self.url, config=config, **options)
+        with _ONE_AT_A_TIME:
+            return _session().client(service, region, endpoint_url=self.url, config=config, **options)
 
 
 class Pipeline:
