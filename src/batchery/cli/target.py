@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import psutil
 from msgspec import Struct
 
 from batchery.client import Client
@@ -86,10 +85,20 @@ def read_note(data: str) -> dict[str, object]:
     """The note of a server that is alive, else {}."""
     try:
         note = json.loads(Path(data, NOTE).read_text(encoding="utf-8"))
-        alive = psutil.pid_exists(int(note["pid"]))
+        alive = _alive(int(note["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return note if alive else {}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # somebody else's, but there
+    except (ProcessLookupError, OverflowError):
+        return False
+    return pid > 0
 
 
 def find(environ: Mapping[str, str] | None = None, url: str = "", region: str = "") -> Target:
