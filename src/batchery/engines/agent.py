@@ -34,6 +34,7 @@ from batchery.engines.workdirs import Workdirs
 
 READ_BYTES: Final = 1 << 18
 SOCKET_CHECK: Final = 5000  # ms between looks whether the socket is still there
+GATHER: Final = 3  # ms between reports to the server
 FIRST_LINGER: Final = 60  # s, until a server says otherwise
 
 
@@ -45,6 +46,7 @@ class Connection:
         self.frames = wire.Frames()
         self.greeted = False
         self.out = bytearray()
+        self.full = False  # the socket takes no more for now
 
 
 class Agent:
@@ -59,6 +61,7 @@ class Agent:
         self.linger = FIRST_LINGER
         self.alone_since = clock()
         self.checked = 0
+        self.told_at = 0
         self.parent = os.getppid()
         self.facts: dict[str, str] = {}
         directory = places.agent_dir(data)
@@ -157,6 +160,8 @@ class Agent:
     def _patience(self) -> float:
         """Seconds until something is due."""
         times = [t for t in (self.runner.next_alarm(), self.orphans.next_look) if t is not None]
+        if self.runner.told and self.current is not None:
+            times.append(self.told_at + GATHER)
         if self.current is None:
             times.append(self.alone_since + self.linger * 1000 + 1 if not self.runner.live else clock() + SOCKET_CHECK)
         return max(0.0, (min(times) - clock()) / 1000) if times else SOCKET_CHECK / 1000
@@ -185,7 +190,8 @@ class Agent:
 
     def close(self) -> None:
         """Leave nothing behind but the journal."""
-        self._tell()
+        if self.current is not None:
+            self._tell_now(self.current)
         for connection in list(self.connections.values()):
             self._drop(connection)
         self.path.unlink(missing_ok=True)
@@ -286,9 +292,16 @@ class Agent:
         self.linger = settings.linger
 
     def _tell(self) -> None:
+        """At once after a pause, else what has gathered: a message wakes the server, which costs more than a spawn."""
+        if self.current is None:
+            self.runner.told.clear()  # the next one hears everything
+        elif self.runner.told and clock() >= self.told_at + GATHER:
+            self._tell_now(self.current)
+
+    def _tell_now(self, connection: Connection) -> None:
         news, self.runner.told = self.runner.told, []
-        if news and self.current is not None:
-            self._send(self.current, [wire.Told(news)])
+        self.told_at = clock()
+        self._send(connection, [wire.Told(news)])
 
     def _send(self, connection: Connection, messages: list[wire.FromAgent]) -> None:
         connection.out += wire.frame(messages)
@@ -304,8 +317,10 @@ class Agent:
                 connection.out.clear()  # the reading side will see the end
                 break
             del connection.out[:sent]
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.out else 0)
-        if connection.channel.fileno() >= 0 and self.selector.get_key(connection.channel).events != wanted:
+        full = bool(connection.out)
+        if full != connection.full and connection.channel.fileno() >= 0:
+            connection.full = full
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if full else 0)
             self.selector.modify(connection.channel, wanted, lambda: self._ready(connection))
 
 

@@ -1,6 +1,5 @@
 """One attempt inside the agent: its phases, and its end in words."""
 
-import os
 import socket
 from typing import Final
 
@@ -116,8 +115,7 @@ class Attempt:
     def environment(self, basics: dict[str, str], gpus: int) -> dict[str, str]:
         """All of the job's environment. On a host with GPUs it sees those it was given, or none."""
         assert self.task is not None
-        home = self.identity.home
-        environment = {"HOME": home if os.path.isdir(home) else self.slip.workdir, **basics, **self.task.environment}
+        environment = {"HOME": self.identity.home or self.slip.workdir, **basics, **self.task.environment}
         environment["BATCHERY_ATTEMPT"] = str(self.key)
         if gpus:
             visible = ",".join(str(index) for index in self.slip.share.gpus)

@@ -17,8 +17,6 @@ Decision 022.
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -91,7 +89,9 @@ class Cgroup:
 
     def __init__(self, path: Path, version: int) -> None:
         self.path = path
+        self.name = str(path)
         self.limit = 0  # MiB
+        self._procs = self.name + "/cgroup.procs"
         self._files = _FILES[version]
         self._version = version
         self.enter_fd = os.open(path / self._files.enter, os.O_WRONLY | os.O_CLOEXEC)
@@ -168,10 +168,13 @@ class Cgroup:
     def pids(self) -> list[int]:
         """Live processes in it. Opened anew each time: v1 gives an open file the same list for a second."""
         try:
-            with open(self.path / "cgroup.procs", "rb", buffering=0) as file:
-                return [int(text) for text in file.read(1 << 20).split()]
+            fd = os.open(self._procs, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return []
+        try:
+            return [int(text) for text in os.read(fd, 1 << 20).split()]
+        finally:
+            os.close(fd)
 
     def kill(self) -> None:
         """SIGKILL to all of it: at once where the kernel can (v2), else one by one; again until `pids` is empty."""
@@ -276,14 +279,12 @@ class Cgroups:
         cgroup.close()
         _remove(cgroup.path)
 
-    @contextmanager
-    def inside(self, cgroup: Cgroup) -> Iterator[None]:
-        """What is spawned meanwhile is in this cgroup."""
+    def enter(self, cgroup: Cgroup) -> None:
+        """What is spawned from now on is in this cgroup, until `leave`."""
         os.write(cgroup.enter_fd, b"0")
-        try:
-            yield
-        finally:
-            os.write(self._home, b"0")
+
+    def leave(self) -> None:
+        os.write(self._home, b"0")
 
     def adopt(self, path: str) -> Cgroup | None:
         """The cgroup that an agent before this one used, if it is there."""

@@ -179,7 +179,7 @@ class Runner:
             slip.workdir = self.workdirs.take(task.task_id, self.identity, slip.keep)
             if self.cgroups is not None and slip.share.memory:
                 attempt.cgroup = self.cgroups.take(slip.share.memory)
-                slip.cgroup = str(attempt.cgroup.path)
+                slip.cgroup = attempt.cgroup.name
             self._prepare_log(task.log_path)
             self._note(slip)
         except OSError as error:
@@ -218,8 +218,11 @@ class Runner:
         try:
             os.chdir(attempt.slip.workdir)
             if attempt.cgroup is not None and self.cgroups is not None:
-                with self.cgroups.inside(attempt.cgroup):
+                self.cgroups.enter(attempt.cgroup)
+                try:
                     spawned = spawn(program)
+                finally:
+                    self.cgroups.leave()
             else:
                 spawned = spawn(program)
         except (OSError, ValueError) as error:

@@ -33,7 +33,7 @@ _SHIM: Final = str(Path(__file__).with_name("shim.py"))
 
 
 class Identity(NamedTuple):
-    """A host user."""
+    """A host user. ``home`` is "" if there is no such directory."""
 
     uid: int
     gid: int
@@ -86,9 +86,10 @@ def identity_of(user: str) -> Identity:
     except KeyError:
         if user:
             raise LookupError(f'There is no user "{user}" on this host: change `user` in [process].') from None
-        return Identity(own, os.getegid(), (), "/")
+        return Identity(own, os.getegid(), (), "")
+    home = entry.pw_dir if os.path.isdir(entry.pw_dir) else ""
     if entry.pw_uid == own:
-        return Identity(own, os.getegid(), (), entry.pw_dir)
+        return Identity(own, os.getegid(), (), home)
     if own != 0:
         name = pwd.getpwuid(own).pw_name
         raise PermissionError(
@@ -96,7 +97,7 @@ def identity_of(user: str) -> Identity:
             "start the server as root, or take `user` out of [process]."
         )
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    return Identity(entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
+    return Identity(entry.pw_uid, entry.pw_gid, groups, home)
 
 
 _found: dict[tuple[str, str], str] = {}

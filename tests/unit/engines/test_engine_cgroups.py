@@ -99,8 +99,9 @@ else:
     from batchery.engines import cgroups as module
     path.mkdir()
     one = module.Cgroup(path, int(version))
-with cgroups.inside(one):
-    child = subprocess.Popen(["sh", "-c", "setsid sleep 600 & sleep 600"])
+cgroups.enter(one)
+child = subprocess.Popen(["sh", "-c", "setsid sleep 600 & sleep 600"])
+cgroups.leave()
 print(one.path, flush=True)
 sys.stdin.readline()
 print(len(one.pids()), os.getpid() in one.pids(), flush=True)
