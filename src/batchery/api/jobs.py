@@ -33,8 +33,8 @@ from batchery.spec.names import definition_ref, job_arn
 from batchery.spec.submission import (
     array_size,
     check_form,
-    checked_shape,
     combined_tags_fault,
+    job_shape,
     needs_of,
     overrides_text,
     runs_on,
@@ -134,11 +134,10 @@ def _check_kinds(call: Call, ask: SubmitJobRequest, queue: Queue, definition: De
 
 
 async def _shape(call: Call, ask: SubmitJobRequest, definition: Definition) -> Shape:
-    config, text = call.service.config, overrides_text(ask)
-    shape = checked_shape(
-        definition.doc, definition.name, text, config.limits.override_bytes, config.engine == HOST_PROCESSES
-    )
-    if ask.tags and not shape.fault and (merged := effective(definition.doc, text)).propagate_tags:
+    config = call.service.config
+    most, on_host = config.limits.override_bytes, config.engine == HOST_PROCESSES
+    shape = job_shape(ask, definition.doc, definition.name, len(call.body), most, on_host)
+    if ask.tags and not shape.fault and (merged := effective(definition.doc, overrides_text(ask))).propagate_tags:
         tags = (await call.service.reads.tags([definition.arn])).get(definition.arn, {})
         return replace(shape, fault=combined_tags_fault(merged, ask.tags, tags, config.limits.tags))
     return shape

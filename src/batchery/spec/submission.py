@@ -40,6 +40,7 @@ TOO_LONG: Final = "Container Overrides length must be at most {}"
 _encode: Final = msgspec.json.Encoder().encode
 _decoder: Final = msgspec.json.Decoder(Overrides)
 _NOTHING: Final = Overrides()
+_KIB: Final = 1024
 
 
 def check_form(ask: SubmitJobRequest, size: int, limits: Limits) -> None:
@@ -76,14 +77,49 @@ def array_size(ask: SubmitJobRequest, limits: Limits) -> int:
 
 def overrides_text(ask: SubmitJobRequest) -> str:
     """The members that change the spec, as JSON: jobs alike have the same text, whatever their names."""
+    return _text(ask, ask.container_overrides)
+
+
+def _text(ask: SubmitJobRequest, sent: ContainerOverrides | None) -> str:
     overrides = Overrides(
         parameters=ask.parameters,
-        container_overrides=ask.container_overrides,
+        container_overrides=sent,
         retry_strategy=ask.retry_strategy,
         propagate_tags=ask.propagate_tags,
         timeout=ask.timeout,
     )
     return "{}" if overrides == _NOTHING else _encode(overrides).decode()
+
+
+def job_shape(
+    ask: SubmitJobRequest, definition_doc: str, definition_name: str, size: int, override_limit: int, host_process: bool
+) -> Shape:
+    """`checked_shape` of a request of ``size`` bytes.
+
+    Commands and variables differ from job to job, and a Shape says nothing of them. Where nothing is wrong with them,
+    they refer to no parameter and, however they are counted, do not reach the limit, a Shape made without them will do:
+    one that jobs alike but for them share.
+    """
+    sent = ask.container_overrides
+    if sent is not None and (sent.command or sent.environment) and _plain(sent):
+        less = msgspec.structs.replace(sent, command=["-"] if sent.command else None, environment=None)
+        rest = override_limit - (size // _KIB + 1) * _KIB
+        shape = checked_shape(definition_doc, definition_name, _text(ask, less), rest, host_process)
+        if not shape.fault:
+            return shape
+    return checked_shape(definition_doc, definition_name, overrides_text(ask), override_limit, host_process)
+
+
+def _plain(sent: ContainerOverrides) -> bool:
+    """Nothing in command and environment is to be refused or replaced."""
+    for argument in sent.command or ():
+        if not argument or "Ref::" in argument or "\0" in argument:
+            return False
+    try:
+        check_environment(sent.environment)
+    except Refused:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1024)

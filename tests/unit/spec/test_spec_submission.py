@@ -16,6 +16,7 @@ from batchery.spec.submission import (
     check_form,
     checked_shape,
     combined_tags_fault,
+    job_shape,
     needs_of,
     overrides_text,
     runs_on,
@@ -30,7 +31,21 @@ def asked(**members: Any) -> SubmitJobRequest:
 
 
 def shape(doc: str, limit: int = 8192, host: bool = True, **members: Any) -> Any:
-    return checked_shape(doc, "d", overrides_text(asked(**members)), limit, host)
+    """By both ways, which must agree: with everything, and with what the Shape needs."""
+    ask = asked(**members)
+    whole = outcome(checked_shape, doc, "d", overrides_text(ask), limit, host)
+    found = outcome(job_shape, ask, doc, "d", len(msgspec.json.encode(members)), limit, host)
+    assert str(found) == str(whole)
+    if isinstance(found, Refused):
+        raise found
+    return found
+
+
+def outcome(question: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return question(*args)
+    except Refused as refused:
+        return refused
 
 
 def refusal(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Refused:
@@ -202,6 +217,28 @@ def test_jobs_alike_share_a_shape_whatever_their_names(definition: Text) -> None
     one = checked_shape(doc, "d", overrides_text(asked(jobName="a", tags={"x": "1"})), 8192, True)
     assert checked_shape(doc, "d", overrides_text(asked(jobName="b")), 8192, True) is one
     assert overrides_text(asked(jobName="b")) == "{}"
+
+
+def test_jobs_alike_but_for_command_and_variables_share_a_shape(definition: Text) -> None:
+    doc = definition()
+    own = [{"command": ["run", f"--part={n}"], "environment": [{"name": "N", "value": str(n)}]} for n in range(3)]
+    shapes = [shape(doc, containerOverrides=each) for each in own]
+    assert shapes[0] is shapes[1] is shapes[2]
+    assert shape(doc, containerOverrides={"resourceRequirements": [{"type": "VCPU", "value": "2"}]}) != shapes[0]
+
+
+@pytest.mark.parametrize("length", [7000, 7600, 7680, 7700, 8000, 9000])
+def test_a_long_command_is_found_out_however_it_is_shared(definition: Text, length: int) -> None:
+    found = shape(definition(), containerOverrides={"command": ["x" * length]})
+    assert bool(found.fault) == (length + len('{"command":[""]}') + 500 > 8192)
+
+
+def test_a_command_of_its_own_may_refer_to_parameters_or_not(definition: Text) -> None:
+    doc = definition({"command": ["echo", "Ref::missing"]})
+    assert not shape(doc, containerOverrides={"command": ["echo", "fine"]}).fault
+    assert "missing" in refusal(shape, doc, containerOverrides={"environment": [{"name": "A", "value": "b"}]}).message
+    assert "gone" in refusal(shape, doc, containerOverrides={"command": ["echo", "Ref::gone"]}).message
+    assert not shape(doc, containerOverrides={"command": ["Ref::there"]}, parameters={"there": "x"}).fault
 
 
 def needs(size: int = 0, *entries: dict[str, str]) -> tuple[Need, ...]:
