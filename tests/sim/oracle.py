@@ -9,6 +9,7 @@ from batchery.core.messages import (
     Began,
     Change,
     Ended,
+    Evaluated,
     JobClosed,
     Lost,
     Placed,
@@ -17,7 +18,7 @@ from batchery.core.messages import (
     Submitted,
     WasAsked,
 )
-from batchery.core.model import EXIT, N_TO_N, SEQUENTIAL, AttemptKey, Job
+from batchery.core.model import EXIT, N_TO_N, SEQUENTIAL, VOID, AttemptKey, Job
 from batchery.core.retry import EXITED
 from batchery.core.status import FAILED, SUCCEEDED
 
@@ -30,10 +31,12 @@ class Oracle:
         self.ends: dict[tuple[str, int], tuple[int, str]] = {}  # of tasks
         self.closed: dict[str, tuple[int, str]] = {}  # of jobs
         self.words: dict[str, str] = {}  # the first request to end a whole job
-        self.killed: set[str] = set()
+        self.voided: set[str] = set()  # their queue was deleted
         self.frozen: dict[tuple[str, int], int] = {}  # asked to end: no later placement may run
         self.serials: dict[tuple[str, int], int] = {}  # of the newest placement
         self.promised: set[str] = set()  # acknowledged submits
+        self.seen: set[str] = set()  # evaluated
+        self.waiting: set[tuple[str, int]] = set()  # asked to end while a dependency was outstanding
         self.judged = 0  # of the engine's beginnings
 
     def promise(self, command: Submit) -> None:
@@ -46,29 +49,56 @@ class Oracle:
             if isinstance(change, Submitted):
                 assert change.job.id not in self.jobs, "a job is made once"
                 self.jobs[change.job.id] = change.job
+            elif isinstance(change, Evaluated):
+                self.seen.add(change.job)
             elif isinstance(change, Placed):
                 assert change.key.serial == self.serials.get(change.key[:2], 0) + 1, f"{change.key}: the next serial"
                 self.serials[change.key[:2]] = change.key.serial
             elif isinstance(change, WasAsked):
                 self._asked(change)
             elif isinstance(change, Ended):
-                for index in (i for span in change.spans for i in range(*span)):
-                    assert (change.job, index) not in self.ends, f"{change.job}:{index} ended twice"
-                    self.ends[change.job, index] = (change.code, change.reason)
+                self._ended(change)
             elif isinstance(change, JobClosed):
                 assert change.job not in self.closed, f"{change.job} ended twice"
                 self.closed[change.job] = (change.code, change.reason)
             elif isinstance(change, Began):
                 assert change.key[:2] not in self.ends, f"{change.key} began after its task had ended"
 
+    def _ended(self, change: Ended) -> None:
+        for index in (i for span in change.spans for i in range(*span)):
+            name = f"{change.job}:{index}"
+            assert (change.job, index) not in self.ends, f"{name} ended twice"
+            if (change.job, index) in self.waiting and change.job not in self.voided:
+                looks = self._looks(self.jobs[change.job], index)
+                assert None not in looks, f"{name}: cancelled, it waits until all its dependencies have ended"
+            self.ends[change.job, index] = (change.code, change.reason)
+
+    def _looks(self, job: Job, index: int, ever: bool = False) -> list[int | None]:
+        """The code of each thing that a task needs, None while it has not ended. ``ever``: or needed, until its array
+        was asked to end."""
+        looks: list[int | None] = []
+        for need in job.needs:
+            if need.kind == SEQUENTIAL:
+                if index and (ever or job.id not in self.words):
+                    looks.append(self.ends.get((job.id, index - 1), (None,))[0])
+            elif need.kind == N_TO_N or need.index >= 0:
+                number = index if need.kind == N_TO_N else need.index
+                looks.append(self.ends.get((need.job, number), (None,))[0])
+            else:
+                looks.append(self.closed.get(need.job, (None,))[0])
+        return looks
+
     def _asked(self, change: WasAsked) -> None:
         job = self.jobs[change.job]
         indexes = range(job.width) if change.index is None else (change.index,)
         if change.index is None:
             self.words.setdefault(change.job, change.reason)
-            if change.kind != 1:
-                self.killed.add(change.job)
+            if change.kind == VOID:
+                self.voided.add(change.job)
         for index in indexes:
+            begun = (change.job, index) in self.serials or (change.job, index) in self.ends
+            if not begun and change.job in self.seen and None in self._looks(job, index):
+                self.waiting.add((change.job, index))
             self.frozen.setdefault((change.job, index), self.serials.get((change.job, index), 0))
 
     # ------------------------------------------------------------------------------------------------- judging
@@ -84,19 +114,8 @@ class Oracle:
         job = self.jobs.get(key.job)
         assert job is not None, f"{key}: only what is committed runs"
         assert key.serial <= self.frozen.get(key[:2], key.serial), f"{key}: asked to end, it is placed again"
-        for need in job.needs:
-            if need.kind == SEQUENTIAL:
-                good = not key.index or self._succeeded(key.job, key.index - 1) or key.job in self.words
-            elif need.kind == N_TO_N:
-                good = self._succeeded(need.job, key.index)
-            elif need.index >= 0:
-                good = self._succeeded(need.job, need.index)
-            else:
-                good = self.closed.get(need.job, (0,))[0] == SUCCEEDED
-            assert good, f"{key} runs before what it needs has succeeded: {need}"
-
-    def _succeeded(self, job: str, index: int) -> bool:
-        return self.ends.get((job, index), (0,))[0] == SUCCEEDED
+        looks = self._looks(job, key.index)
+        assert set(looks) <= {SUCCEEDED}, f"{key} runs before what it needs has succeeded: {job.needs}"
 
     def judge_end(self, truth: Truth, stored: dict[str, tuple[int, str] | None]) -> None:
         """When all is over: every promise was kept, every job has ended, and as it should."""
@@ -135,20 +154,8 @@ class Oracle:
             assert last is not None, f"{name}: what exited ran"
             assert _exit_code(last[1]) != 0, f"{name}: and its last attempt did not exit 0"
         elif reason == "Dependent Job failed":
-            assert not self._all_met(job, index), f"{name}: some dependency of it has failed"
+            assert FAILED in self._looks(job, index, ever=True), f"{name}: some dependency of it has failed"
             assert last is None, f"{name}: it never ran"
-
-    def _all_met(self, job: Job, index: int) -> bool:
-        for need in job.needs:
-            if need.kind == SEQUENTIAL:
-                met = not index or self._succeeded(job.id, index - 1)
-            elif need.kind == N_TO_N or need.index >= 0:
-                met = self._succeeded(need.job, index if need.kind == N_TO_N else need.index)
-            else:
-                met = self.closed[need.job][0] == SUCCEEDED
-            if not met:
-                return False
-        return True
 
 
 def _exit_code(report: Report) -> int | None:

@@ -351,6 +351,7 @@ STEPS = st.lists(
         st.tuples(st.just("submit"), st.integers(0, 3), SIZES),
         st.tuples(st.just("finish"), st.integers(0, 50), st.none()),
     ),
+    min_size=10,
     max_size=40,
 )
 
