@@ -145,7 +145,7 @@ class Agent:
             for end in ends(runner.ending):
                 runner.child_ended(end)
             self.orphans.look()
-            runner.alarms()
+            runner.alarms(heard=self.current is not None)
             if not self.quitting:
                 runner.admit()
             self.journal.flush()

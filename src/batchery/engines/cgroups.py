@@ -265,6 +265,9 @@ class Cgroups:
                 path.mkdir()
             except FileExistsError:  # another agent's, still in use
                 continue
+            except FileNotFoundError:  # somebody tidied up while it was empty (v1)
+                self.root.mkdir()
+                continue
             return path
 
     def give(self, cgroup: Cgroup) -> None:

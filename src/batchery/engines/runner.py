@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from batchery.core.model import TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey
+from batchery.core.model import NO_CAPACITY, TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey
 from batchery.engines import census
 from batchery.engines.attempt import CLEARING, ENDED, PROLOG, RUNNING, SHIM, Attempt
 from batchery.engines.cgroups import Cgroups
@@ -33,6 +33,7 @@ from batchery.engines.wire import EXITED, S_HELD, News, Settings, State, Task
 from batchery.engines.workdirs import Workdirs
 
 REMEMBERED = 10_000  # keys killed before they came, and keys acknowledged
+LOOKS = 2  # rounds of sampling that an order is held for in vain: between one and one and a half seconds
 KILL, CLEAR, DEADLINE = "kill", "clear", "deadline"  # kinds of alarms
 
 
@@ -82,6 +83,7 @@ class Runner:
         self._acked = Memo()
         self._alarms: list[tuple[int, AttemptKey, str]] = []
         self._sample_at = 0
+        self._looks: dict[AttemptKey, int] = {}  # at what is held, and still was the time before
         self._logs: set[str] = set()
         self._watch, self._unwatch = watch, unwatch
 
@@ -150,9 +152,17 @@ class Runner:
         if news is not None:
             self.told.append(news)
 
-    def _hand_back(self, key: AttemptKey) -> None:
+    def _hand_back(self, key: AttemptKey, cause: str = WITHDRAWN) -> None:
         """It never began and never will. Not in the journal: a server that missed this asks again."""
-        self.told.append(News(EXITED, key, wall(), WITHDRAWN))
+        self.told.append(News(EXITED, key, wall(), cause))
+
+    def _hand_back_late(self) -> None:
+        """What was held because those before it are quick, and they are not: it may find room elsewhere sooner."""
+        self._looks = {key: self._looks.get(key, 0) + 1 for key in self.room.held}
+        for key in [key for key, looks in self._looks.items() if looks > LOOKS]:
+            del self.room.held[key]
+            self._refused.add(key)
+            self._hand_back(key, NO_CAPACITY)
 
     # ---------------------------------------------------------------------------------------------- beginning
 
@@ -360,8 +370,8 @@ class Runner:
             times.append(self._sample_at)
         return min(times, default=None)
 
-    def alarms(self) -> None:
-        """Do what is due."""
+    def alarms(self, heard: bool = True) -> None:
+        """Do what is due. ``heard``: a server is there; without one, what is held stays until there is room."""
         now = clock()
         if self.live and now >= self._sample_at:
             self._sample_at = now + PERIOD
@@ -369,6 +379,8 @@ class Runner:
             for attempt in self.attempts.values():
                 if attempt.phase != ENDED:
                     attempt.index.sample(stamp)
+            if heard:
+                self._hand_back_late()
         late: list[Attempt] = []
         while self._alarms and self._alarms[0][0] <= now:
             _, key, kind = heapq.heappop(self._alarms)

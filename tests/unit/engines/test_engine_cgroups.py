@@ -146,3 +146,12 @@ def test_what_is_spawned_inside_is_inside_and_dies_with_it(where, controller):
     if controller:
         assert lines[1] == "True False True False"
     assert program.returncode == 0
+
+
+def test_a_subtree_that_was_tidied_away_is_made_again():
+    found = memory_of_v1()
+    cgroups = Cgroups(f"batchery-test-{os.getpid()}-again", found)
+    cgroups.root.rmdir()
+    cgroups.give(cgroups.take(16))
+    cgroups.close()
+    assert not cgroups.root.exists()
