@@ -10,7 +10,7 @@ import pytest
 
 from batchery.config import ImageRule
 from batchery.core.messages import Exited, Started, Starting
-from batchery.core.model import EXIT, START_FAILED, TERMINATED, TIMEOUT
+from batchery.core.model import EXIT, NO_CAPACITY, START_FAILED, TERMINATED, TIMEOUT
 
 IGNORES_TERM = "trap '' TERM; echo $$ >{out}; while :; do sleep .02; done"
 
@@ -376,3 +376,16 @@ async def test_the_socket_is_for_its_owner_only(host):
     assert len(os.fsencode(path)) <= 103
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_what_is_held_in_vain_is_handed_back(host):
+    """Another environment may have room; that is the server's to know."""
+    first, second = host.gated(vcpus=4000), host.quick(vcpus=4000)
+    await host.launch(first, second)
+    end = await host.ended(second)
+    assert (end.cause, end.started, host.times_begun(second)) == (NO_CAPACITY, 0, 0)
+    host.release(first)
+    assert (await host.ended(first)).cause == EXIT
+    await host.launch(second)
+    await host.until(second, Exited, 2)
+    assert host.times_begun(second) == 0, "that key never runs"
