@@ -16,6 +16,7 @@ from typing import Final
 from batchery.core.model import (
     ACTIVE,
     N_TO_N,
+    NO_CAPACITY,
     SEQUENTIAL,
     Attempt,
     Block,
@@ -33,6 +34,7 @@ GONE: Final = 0xFF  #: the byte a job leaves behind on its shelf
 TIMEOUT_ALARM: Final = "timeout"
 #: The engine keeps the time limit itself; the server's alarm is behind it, for engines that could not. ms.
 ALARM_SLACK: Final = 1_000
+SLOW: Final = 10_000  #: pace of a class too slow to be held ahead, ms: some ten quick ones until it is again
 
 
 def job_code(job: Job) -> int:
@@ -152,8 +154,13 @@ def pool_of(world: World, environment: str) -> str:
 
 
 def note_pace(world: World, attempt: Attempt) -> None:
-    """Remember how long tasks of this size take lately (ms), for claiming ahead."""
-    if attempt.started:
+    """Remember how long tasks of this size take lately (ms), for claiming ahead.
+
+    One that was held and handed back shows that what runs is not as quick as it seemed.
+    """
+    if attempt.cause == NO_CAPACITY:
+        world.pace[attempt.resources] = SLOW
+    elif attempt.started:
         took = attempt.stopped - attempt.started
         before = world.pace.get(attempt.resources, took)
         world.pace[attempt.resources] = (3 * before + took) // 4

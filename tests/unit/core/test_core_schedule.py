@@ -290,6 +290,17 @@ def test_a_class_never_seen_before_is_not_held_ahead(batches: Make) -> None:
     assert codes(batch, *jobs) == ["OFFERED"] * 2 + ["RUNNABLE"] * 2
 
 
+def test_what_is_handed_back_shows_that_the_class_is_not_quick_any_more(batches: Make) -> None:
+    batch = quick(batches)
+    jobs = [batch.submit() for _ in range(3)]
+    batch.runs(*jobs[:2])
+    assert codes(batch, jobs[2]) == ["OFFERED"]
+    batch.hands_back(jobs[2])
+    assert codes(batch, jobs[2]) == ["RUNNABLE"], "it is not held again at once"
+    batch.exits(jobs[0])
+    assert codes(batch, jobs[2]) == ["OFFERED"], "there is room for it"
+
+
 def test_the_head_that_waits_for_room_is_not_passed_by_what_could_be_held(batches: Make) -> None:
     batch = quick(batches)
     batch.submit(vcpus=1)
