@@ -1,13 +1,31 @@
-"""What is owed to an engine after a load: derived from World and the engine's survey, never stored.
+"""What an engine is told: as things change (`effects`), and what it is owed after a load (`owed`).
+
+The latter is derived from World and the engine's survey, never stored.
 
 Found: adopt it, and kill or withdraw it if that was decided. Not found and OFFERED or STARTING: launch it (its key
 makes a second launch harmless), or end it if it was to be ended. Not found and RUNNING: it is lost. What the engine
 knows and World does not has ended and was committed, or must not run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
-from batchery.core.messages import Ack, Command, Effect, Exited, Kill, Launch, Lost, Withdraw
+from batchery.core.index import live_attempts
+from batchery.core.messages import (
+    Ack,
+    Change,
+    Command,
+    Doomed,
+    Effect,
+    Exited,
+    Kill,
+    Launch,
+    Lost,
+    Placed,
+    Recalled,
+    WasAsked,
+    Withdraw,
+)
 from batchery.core.model import TERMINATE, VOID, WITHDRAWN, Attempt, AttemptKey, World
 from batchery.core.status import RUNNING
 
@@ -52,3 +70,27 @@ def owed(
         if key not in world.live:
             effects.append(Ack(key) if state == ENDED else Kill(key))
     return effects, reports
+
+
+# ------------------------------------------------------------------------------------------------- as things change
+
+
+def effects(world: World, change: Change) -> Sequence[Effect]:
+    """What an engine is to be told of a change, after the commit."""
+    found = EFFECTS.get(type(change))
+    return found(world, change) if found is not None else ()
+
+
+def _kills(world: World, change: WasAsked) -> list[Effect]:
+    if not change.kind & (TERMINATE | VOID):
+        return []
+    job = world.jobs[change.job]
+    return [Kill(a.key) for a in live_attempts(job) if change.index in (None, a.key.index)]
+
+
+EFFECTS: Final[dict[type[Change], Callable[[World, Any], list[Effect]]]] = {
+    Placed: lambda world, change: [Launch(change.key)],
+    Recalled: lambda world, change: [Withdraw(change.key)],
+    Doomed: lambda world, change: [Kill(change.key)],
+    WasAsked: _kills,
+}

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import Any, Final
 
-from batchery.core import index
 from batchery.core.apply import apply
 from batchery.core.decide import decide, overran, void
 from batchery.core.messages import (
@@ -33,7 +32,6 @@ from batchery.core.messages import (
     Change,
     Command,
     DefinitionSet,
-    Doomed,
     Effect,
     Ended,
     EnvironmentGone,
@@ -41,28 +39,22 @@ from batchery.core.messages import (
     Evaluated,
     Exited,
     JobClosed,
-    Kill,
-    Launch,
     Lost,
     Many,
     NeedFacts,
-    Placed,
     QueueGone,
     QueueSet,
     Readied,
-    Recalled,
     Refused,
     Register,
     Stop,
     Submitted,
     WasAsked,
-    Withdraw,
 )
 from batchery.core.model import (
     CREATING,
     DELETING,
     SEQUENTIAL,
-    TERMINATE,
     UPDATING,
     VOID,
     AttemptKey,
@@ -72,6 +64,7 @@ from batchery.core.model import (
     Queue,
     World,
 )
+from batchery.core.owed import effects
 from batchery.core.readiness import DEPENDENT_FAILED, end, settle, whole_gate
 from batchery.core.resources import settle_environment, settle_queue
 from batchery.core.schedule import schedule
@@ -285,7 +278,9 @@ def _on_submitted(world: World, change: Submitted) -> None:
 
 
 def _on_evaluated(world: World, change: Evaluated) -> None:
-    world.due[Due(SETTLE, change.job)] = None
+    job = world.jobs.get(change.job)
+    if job is not None and job.needs:  # any other was readied, or has ended, by the same step
+        world.due[Due(SETTLE, change.job)] = None
 
 
 def _on_asked(world: World, change: WasAsked) -> None:
@@ -377,20 +372,3 @@ FOLLOW: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     EnvironmentGone: _wants_schedule,
     CapacitySet: _wants_schedule,
 }
-
-
-# ------------------------------------------------------------------------------------------------------ effects
-
-
-def effects(world: World, change: Change) -> list[Effect]:
-    """What an engine is to be told of a change, after the commit."""
-    if isinstance(change, Placed):
-        return [Launch(change.key)]
-    if isinstance(change, Recalled):
-        return [Withdraw(change.key)]
-    if isinstance(change, Doomed):
-        return [Kill(change.key)]
-    if isinstance(change, WasAsked) and change.kind & (TERMINATE | VOID):
-        job = world.jobs[change.job]
-        return [Kill(a.key) for a in index.live_attempts(job) if change.index in (None, a.key.index)]
-    return []

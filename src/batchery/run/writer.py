@@ -40,13 +40,13 @@ class Writer:
             future, work, args = item
             try:
                 result = work(*args)
-                told: tuple[Callable[..., None], asyncio.Future[Any], Any] = (_succeed, future, result)
+                answer, value = _succeed, result
                 del result
             except BaseException as error:
-                told = (_fail, future, error)
+                answer, value = _fail, error
             with suppress(RuntimeError):  # the loop is closed: nobody waits
-                tell(*told)
-            del item, future, work, args, told  # what they hold is free before the next comes
+                tell(answer, future, value)
+            del item, future, work, args, value  # what they hold is free before the next comes
 
 
 def _succeed(future: "asyncio.Future[Any]", result: Any) -> None:
@@ -54,6 +54,6 @@ def _succeed(future: "asyncio.Future[Any]", result: Any) -> None:
         future.set_result(result)
 
 
-def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
+def _fail(future: "asyncio.Future[Any]", result: Any) -> None:
     if not future.done():
-        future.set_exception(error)
+        future.set_exception(result)
