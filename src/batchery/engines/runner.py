@@ -45,11 +45,11 @@ def clock() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-class Memo(dict[AttemptKey, None]):
-    """The last so many keys."""
+class Memo(dict[AttemptKey, str]):
+    """The last so many keys, each with the cause it was handed back for."""
 
-    def add(self, key: AttemptKey) -> None:
-        self[key] = None
+    def add(self, key: AttemptKey, cause: str = WITHDRAWN) -> None:
+        self.setdefault(key, cause)
         if len(self) > REMEMBERED:
             del self[next(iter(self))]
 
@@ -95,7 +95,7 @@ class Runner:
             if known is not None:
                 self._tell_again(known)
             elif task.key in self._refused:
-                self._hand_back(task.key)
+                self._hand_back(task.key, self._refused[task.key])
             elif task.key not in self._acked:
                 self.room.held[task.key] = task
 
@@ -161,7 +161,7 @@ class Runner:
         self._looks = {key: self._looks.get(key, 0) + 1 for key in self.room.held}
         for key in [key for key, looks in self._looks.items() if looks > LOOKS]:
             del self.room.held[key]
-            self._refused.add(key)
+            self._refused.add(key, NO_CAPACITY)
             self._hand_back(key, NO_CAPACITY)
 
     # ---------------------------------------------------------------------------------------------- beginning
