@@ -126,6 +126,7 @@ def _parameters(call: "Call") -> Any:
     return {**call.labels, **members} or None if isinstance(members, dict) else None
 
 
+@lru_cache(maxsize=1024)
 def _resource(arn: str, account: str) -> Resource:
     return Resource(arn, account, _type_of(arn.split(":", 5)[-1].partition("/")[0]) if ":batch:" in arn else "")
 

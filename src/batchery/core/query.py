@@ -1,6 +1,7 @@
 """Pure reads over World, for replies and for validating a command before it is sent."""
 
 from bisect import bisect_left
+from collections.abc import Container
 from typing import Final
 
 from msgspec import Struct
@@ -49,14 +50,19 @@ class Facts(Struct, frozen=True):
 def _named(world: dict[str, Queue] | dict[str, Environment], realm: Realm, kind: str, ref: str) -> str:
     if ref.startswith("arn:"):
         return ref
-    return next((arn for arn in _arns(realm, kind, ref) if arn in world), "")
+    return _present(world, realm, kind, ref)
 
 
-_PARTITIONS: Final = ("aws", "aws-cn", "aws-us-gov")
+_PARTITIONS: Final = ("arn:aws", "arn:aws-cn", "arn:aws-us-gov")
 
 
-def _arns(realm: Realm, kind: str, name: str) -> list[str]:
-    return [f"arn:{part}:batch:{realm.region}:{realm.account}:{kind}/{name}" for part in _PARTITIONS]
+def _present(world: Container[str], realm: Realm, kind: str, name: str) -> str:
+    """The ARN of this name that is there, "" if none is."""
+    tail = f":batch:{realm.region}:{realm.account}:{kind}/{name}"
+    for partition in _PARTITIONS:
+        if partition + tail in world:
+            return partition + tail
+    return ""
 
 
 def resolve_queue(world: World, realm: Realm, ref: str) -> Queue | None:
@@ -78,8 +84,7 @@ def resolve_definition(world: World, realm: Realm, name: str, revision: int | No
         if not active:
             return None
         revision = active[-1]
-    arns = _arns(realm, "job-definition", f"{name}:{revision}")
-    return next((world.definitions[arn] for arn in arns if arn in world.definitions), None)
+    return world.definitions.get(_present(world.definitions, realm, "job-definition", f"{name}:{revision}"))
 
 
 def queues(world: World, realm: Realm) -> list[Queue]:

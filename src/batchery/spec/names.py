@@ -90,6 +90,7 @@ class DefinitionRef(NamedTuple):
     realm: Realm | None = None
 
 
+@lru_cache(maxsize=1024)
 def definition_ref(text: str) -> DefinitionRef | None:
     """``name``, ``name:revision``, or an ARN with or without a revision; None if it is none of these.
 
