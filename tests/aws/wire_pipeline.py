@@ -111,6 +111,20 @@ class Server:
             except (OSError, ProcessLookupError):
                 continue
 
+    def cli(self, *words: str) -> str:
+        """What `batchery WORDS` prints, asked of this server."""
+        environment = {**os.environ, "BATCHERY_URL": self.url}
+        done = subprocess.run(
+            [sys.executable, "-m", "batchery", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def client(self, service: str = "batch", region: str = "us-east-1", **options: Any) -> Any:
         config = BotoConfig(retries={"total_max_attempts": 1}, max_pool_connections=64, read_timeout=60)
         with _ONE_AT_A_TIME:

@@ -5,19 +5,8 @@ The oracle shares no code with the core's rules: it sees commands, committed cha
 
 from tests.sim.engine import Truth
 
-from batchery.core.messages import (
-    Began,
-    Change,
-    Ended,
-    Evaluated,
-    JobClosed,
-    Lost,
-    Placed,
-    Report,
-    Submit,
-    Submitted,
-    WasAsked,
-)
+from batchery.core.changes import Began, Change, Ended, Evaluated, JobClosed, Placed, Submitted, WasAsked
+from batchery.core.messages import Lost, Report, Submit
 from batchery.core.model import EXIT, N_TO_N, SEQUENTIAL, VOID, AttemptKey, Job
 from batchery.core.retry import EXITED
 from batchery.core.status import FAILED, SUCCEEDED

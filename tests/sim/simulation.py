@@ -13,12 +13,12 @@ from tests.sim.engine import FakeEngine, Order
 from tests.sim.oracle import Oracle
 from tests.sim.stores import SimStore
 
+from batchery.core.changes import Change
 from batchery.core.check import check
 from batchery.core.messages import (
     Ack,
     Cancel,
     Capacities,
-    Change,
     Command,
     Effect,
     Kill,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from batchery.core.messages import Change
+from batchery.core.changes import Change
 from batchery.core.model import Asked, Attempt, AttemptKey, Closed, Dirty, Job, Task, World
 from batchery.core.rebuild import rebuild
 from batchery.core.status import CLOSING, LIVE, ONE, PENDING, SUBMITTED

@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from batchery.core import index
-from batchery.core.messages import (
+from batchery.core.changes import (
     AttemptEnded,
     Began,
     CapacitySet,

@@ -8,27 +8,20 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from batchery.core import status
+from batchery.core.changes import AttemptEnded, Began, CapacitySet, Change, Doomed, Recalled, Submitted, WasAsked
 from batchery.core.messages import (
-    AttemptEnded,
-    Began,
     Cancel,
     Capacities,
-    CapacitySet,
-    Change,
     Command,
-    Doomed,
     Exited,
     Lost,
     NeedFacts,
-    Recalled,
     Refused,
     Started,
     Starting,
     Stop,
     Submit,
-    Submitted,
     Terminate,
-    WasAsked,
 )
 from batchery.core.model import (
     ACTIVE,

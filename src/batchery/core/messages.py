@@ -1,8 +1,7 @@
-"""The vocabulary: commands in, changes out, effects on engines.
+"""The vocabulary: commands in, effects on engines out; changes.py has what is between.
 
 A *command* is a wish from outside (a client's call, an engine's report, a due follow-up). `decide` turns it into
-*changes*, or raises `Refused`. A change is the only currency: the same value updates memory (`apply`), is written
-(`Dirty`, from the World), feeds the event stream and moves the engine (`effect`).
+*changes*, or raises `Refused`; an *effect* is what an engine is to be told of a change once it is committed.
 """
 
 from typing import Any
@@ -12,13 +11,11 @@ from msgspec import Struct
 from batchery.core.model import (
     AttemptKey,
     Capacity,
-    Definition,
     Environment,
     Job,
     Need,
     Queue,
     Realm,
-    Resources,
     Shape,
 )
 
@@ -235,183 +232,6 @@ class Capacities(Command, frozen=True):
     """The engine's capacity, at start and when it changes."""
 
     capacity: Capacity
-
-
-# ------------------------------------------------------------------------------------------------------- changes
-
-
-class Change(Struct, frozen=True, tag=True):
-    """A fact, past tense. Applying it is total."""
-
-
-class RealmOpened(Change, frozen=True, tag=True):
-    realm: Realm
-
-
-class Submitted(Change, frozen=True, tag=True):
-    """A job came to be. ``ghosts``: ended jobs that it needs and World did not hold."""
-
-    job: Job
-    spec: str
-    tags: dict[str, str] = {}
-    ghosts: tuple[Job, ...] = ()
-
-
-class Evaluated(Change, frozen=True, tag=True):
-    """The scheduler has looked at the job: SUBMITTED tasks are PENDING (and settle at once)."""
-
-    job: str
-    seq: int
-
-
-class Readied(Change, frozen=True, tag=True):
-    """Nothing is outstanding any more: PENDING tasks are RUNNABLE. Derived, never stored."""
-
-    job: str
-    spans: tuple[tuple[int, int], ...]
-
-
-class WasAsked(Change, frozen=True, tag=True):
-    """Somebody asked to end a job (index None) or one child. PENDING tasks in scope are CLOSING."""
-
-    job: str
-    index: int | None
-    kind: int
-    reason: str
-    at: int
-
-
-class Ended(Change, frozen=True, tag=True):
-    """Tasks reached SUCCEEDED or FAILED. For a plain job that is the job's end too."""
-
-    job: str
-    spans: tuple[tuple[int, int], ...]
-    code: int
-    reason: str
-    at: int
-
-
-class JobClosed(Change, frozen=True, tag=True):
-    """All tasks have ended and so has the job. For a plain job it follows its Ended at once."""
-
-    job: str
-    code: int
-    reason: str
-    at: int
-
-
-class Placed(Change, frozen=True, tag=True):
-    """A RUNNABLE task was given to an engine: it is OFFERED and holds its resources."""
-
-    key: AttemptKey
-    environment: str
-    resources: Resources
-    at: int
-
-
-class Began(Change, frozen=True, tag=True):
-    """The engine began the attempt (STARTING), or it runs (RUNNING). A pending recall lapses."""
-
-    key: AttemptKey
-    code: int
-    at: int
-    address: str = ""
-
-
-class Recalled(Change, frozen=True, tag=True):
-    """CancelJob met an OFFERED attempt: the engine is asked for it back."""
-
-    key: AttemptKey
-    reason: str
-    at: int
-
-
-class Doomed(Change, frozen=True, tag=True):
-    """An attempt is to be killed for a cause of its own (TIMEOUT). Termination is a fact of the job instead."""
-
-    key: AttemptKey
-    cause: str
-    at: int
-
-
-class AttemptEnded(Change, frozen=True, tag=True):
-    """An attempt is over and its resources are free. ``code``: RUNNABLE (again), SUCCEEDED or FAILED; for the last
-    two an `Ended` of the task follows. ``counts``: whether it used one of the job's attempts."""
-
-    key: AttemptKey
-    code: int
-    cause: str
-    counts: bool
-    at: int
-    started: int = 0
-    exit_code: int | None = None
-    reason: str = ""
-    status_reason: str = ""
-    cpu_ms: int = 0
-    peak_mib: int = 0
-
-
-class QueueSet(Change, frozen=True, tag=True):
-    """A queue was created or changed: this is all of it."""
-
-    queue: Queue
-
-
-class QueueGone(Change, frozen=True, tag=True):
-    arn: str
-
-
-class EnvironmentSet(Change, frozen=True, tag=True):
-    """A compute environment was created or changed: this is all of it."""
-
-    environment: Environment
-
-
-class EnvironmentGone(Change, frozen=True, tag=True):
-    arn: str
-
-
-class DefinitionSet(Change, frozen=True, tag=True):
-    """A revision was registered or deregistered: this is all of it."""
-
-    definition: Definition
-
-
-class TagsSet(Change, frozen=True, tag=True):
-    """Tags were set, then keys removed ("*": all) on an ARN."""
-
-    arn: str
-    set: dict[str, str]
-    removed: tuple[str, ...]
-
-
-class CapacitySet(Change, frozen=True, tag=True):
-    """What the engine has. Not stored."""
-
-    capacity: Capacity
-
-
-AnyChange = (
-    RealmOpened
-    | Submitted
-    | Evaluated
-    | Readied
-    | WasAsked
-    | Ended
-    | JobClosed
-    | Placed
-    | Began
-    | Recalled
-    | Doomed
-    | AttemptEnded
-    | QueueSet
-    | QueueGone
-    | EnvironmentSet
-    | EnvironmentGone
-    | DefinitionSet
-    | TagsSet
-    | CapacitySet
-)
 
 
 # ------------------------------------------------------------------------------------------------------- effects

@@ -10,24 +10,11 @@ knows and World does not has ended and was committed, or must not run.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from batchery.core.changes import Change, Doomed, EnvironmentSet, Placed, Recalled, WasAsked
 from batchery.core.index import live_attempts
-from batchery.core.messages import (
-    Ack,
-    Change,
-    Command,
-    Doomed,
-    Effect,
-    Exited,
-    Kill,
-    Launch,
-    Lost,
-    Placed,
-    Recalled,
-    WasAsked,
-    Withdraw,
-)
-from batchery.core.model import TERMINATE, VOID, WITHDRAWN, Attempt, AttemptKey, World
-from batchery.core.status import RUNNING
+from batchery.core.messages import Ack, Command, Effect, Exited, Kill, Launch, Lost, Withdraw
+from batchery.core.model import ENABLED, TERMINATE, UPDATING, VOID, WITHDRAWN, Attempt, AttemptKey, World
+from batchery.core.status import OFFERED, RUNNING
 
 HELD = "held"
 STARTING = "starting"
@@ -58,7 +45,9 @@ def owed(
         if state is not None:
             if stop:
                 effects.append(Kill(key))
-            elif attempt.recall is not None:
+            elif attempt.recall is not None or (
+                attempt.code == OFFERED and world.environments[attempt.environment].state != ENABLED
+            ):
                 effects.append(Withdraw(key))
         elif attempt.code == RUNNING:
             reports.append(Lost(key, now, host))
@@ -88,9 +77,18 @@ def _kills(world: World, change: WasAsked) -> list[Effect]:
     return [Kill(a.key) for a in live_attempts(job) if change.index in (None, a.key.index)]
 
 
+def _withdraws(world: World, change: EnvironmentSet) -> list[Effect]:
+    """Nothing new begins in an environment that becomes DISABLED."""
+    environment = change.environment
+    if environment.state == ENABLED or environment.status != UPDATING:
+        return []
+    return [Withdraw(a.key) for a in world.live.values() if a.code == OFFERED and a.environment == environment.arn]
+
+
 EFFECTS: Final[dict[type[Change], Callable[[World, Any], list[Effect]]]] = {
     Placed: lambda world, change: [Launch(change.key)],
     Recalled: lambda world, change: [Withdraw(change.key)],
     Doomed: lambda world, change: [Kill(change.key)],
     WasAsked: _kills,
+    EnvironmentSet: _withdraws,
 }

@@ -5,7 +5,7 @@ tasks (an int). One that looks at children (N_TO_N) or at its own order (SEQUENT
 integers, so ten thousand children on twenty arrays cost a fraction of a millisecond.
 """
 
-from batchery.core.messages import Change, Ended, JobClosed, Readied
+from batchery.core.changes import Change, Ended, JobClosed, Readied
 from batchery.core.model import N_TO_N, SEQUENTIAL, Job, World
 from batchery.core.status import (
     BROKEN,

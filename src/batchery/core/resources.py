@@ -19,25 +19,27 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from batchery.core.messages import (
+from batchery.core.changes import (
     Change,
-    Command,
-    CreateEnvironment,
-    CreateQueue,
     DefinitionSet,
-    DeleteEnvironment,
-    DeleteQueue,
-    Deregister,
-    EnsureRealm,
     EnvironmentGone,
     EnvironmentSet,
     QueueGone,
     QueueSet,
     RealmOpened,
+    TagsSet,
+)
+from batchery.core.messages import (
+    Command,
+    CreateEnvironment,
+    CreateQueue,
+    DeleteEnvironment,
+    DeleteQueue,
+    Deregister,
+    EnsureRealm,
     Refused,
     Register,
     Tag,
-    TagsSet,
     UpdateEnvironment,
     UpdateQueue,
 )

@@ -27,8 +27,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from batchery.core.changes import Change, Placed, QueueSet
 from batchery.core.index import granted
-from batchery.core.messages import Change, Placed, QueueSet
 from batchery.core.model import (
     DELETING,
     ENABLED,

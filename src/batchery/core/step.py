@@ -22,35 +22,25 @@ from heapq import heappop, heappush
 from typing import Any, Final
 
 from batchery.core.apply import apply
-from batchery.core.decide import decide, overran, void
-from batchery.core.messages import (
-    Ack,
-    Answer,
+from batchery.core.changes import (
     AttemptEnded,
     Began,
     CapacitySet,
     Change,
-    Command,
     DefinitionSet,
-    Effect,
     Ended,
     EnvironmentGone,
     EnvironmentSet,
     Evaluated,
-    Exited,
     JobClosed,
-    Lost,
-    Many,
-    NeedFacts,
     QueueGone,
     QueueSet,
     Readied,
-    Refused,
-    Register,
-    Stop,
     Submitted,
     WasAsked,
 )
+from batchery.core.decide import decide, overran, void
+from batchery.core.messages import Ack, Answer, Command, Effect, Exited, Lost, Many, NeedFacts, Refused, Register, Stop
 from batchery.core.model import (
     CREATING,
     DELETING,

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
 
-from batchery.core.messages import Change
+from batchery.core.changes import Change
 from batchery.store.store import Activity
 
 log = logging.getLogger("batchery.activity")

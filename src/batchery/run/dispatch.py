@@ -12,17 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchery.core.messages import (
-    Ack,
-    Change,
-    ContainerEnd,
-    Effect,
-    Exited,
-    Kill,
-    Launch,
-    Submitted,
-    Withdraw,
-)
+from batchery.core.changes import Change, Submitted
+from batchery.core.messages import Ack, ContainerEnd, Effect, Exited, Kill, Launch, Withdraw
 from batchery.core.model import START_FAILED, AttemptKey, Job
 from batchery.engines.engine import Engine, EngineError, Order
 from batchery.spec.order import order

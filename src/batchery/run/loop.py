@@ -24,7 +24,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from batchery.config import Config
-from batchery.core.messages import Answer, Capacities, Change, Command, Effect, EnsureRealm
+from batchery.core.changes import Change
+from batchery.core.messages import Answer, Capacities, Command, Effect, EnsureRealm
 from batchery.core.model import Policy, Realm, World
 from batchery.core.owed import owed
 from batchery.core.step import derive, forget, next_alarm, turn

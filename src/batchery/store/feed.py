@@ -14,8 +14,7 @@ from typing import Any, Final
 from msgspec import convert, msgpack
 from msgspec.structs import astuple
 
-from batchery.core import messages
-from batchery.core.messages import Change, Submitted
+from batchery.core.changes import Change, DefinitionSet, EnvironmentSet, QueueSet, Submitted
 from batchery.core.model import Job, Need, Realm, Shape
 from batchery.core.status import ONE, SUBMITTED
 
@@ -74,10 +73,10 @@ def _change(kinds: list[tuple[Realm, str, str, Shape]], name: str, fields: list[
 #: Where a change keeps its time, for those that have one.
 _STAMP: Final[dict[type[Change], Callable[[Any], int]]] = {
     **{kind: (lambda change: change.at) for kind in _CHANGES.values() if "at" in kind.__struct_fields__},
-    messages.Submitted: lambda change: change.job.created,
-    messages.QueueSet: lambda change: change.queue.created,
-    messages.EnvironmentSet: lambda change: change.environment.created,
-    messages.DefinitionSet: lambda change: max(change.definition.created, change.definition.deregistered),
+    Submitted: lambda change: change.job.created,
+    QueueSet: lambda change: change.queue.created,
+    EnvironmentSet: lambda change: change.environment.created,
+    DefinitionSet: lambda change: max(change.definition.created, change.definition.deregistered),
 }
 
 

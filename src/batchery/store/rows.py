@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from msgspec import json
 
-from batchery.core.messages import Change
+from batchery.core.changes import Change
 from batchery.core.model import Asked, Attempt, Definition, Dirty, Environment, Job, Queue, Realm
 from batchery.store import feed
 from batchery.store.store import Rows

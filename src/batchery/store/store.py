@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from batchery.core.messages import Change
+from batchery.core.changes import Change
 from batchery.core.model import AttemptKey, Dirty, Job, World
 
 

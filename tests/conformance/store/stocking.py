@@ -8,7 +8,7 @@ stock.commit()
 
 from typing import Any
 
-from batchery.core.messages import Change, Submitted
+from batchery.core.changes import Change, Submitted
 from batchery.core.model import (
     Asked,
     Attempt,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from tests.unit.core.building import Batch
 
-from batchery.core.messages import Command, JobClosed
+from batchery.core.changes import JobClosed
+from batchery.core.messages import Command
 from batchery.core.model import Dirty, Job, World
 from batchery.core.status import OFFERED, RUNNING
 from batchery.core.step import forget, turn

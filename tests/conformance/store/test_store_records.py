@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 from tests.conformance.store.stocking import NOW, PLACE, REALM, Stock, definition, queue, record
 
-from batchery.core.messages import (
+from batchery.core.changes import (
     AnyChange,
     AttemptEnded,
     Began,

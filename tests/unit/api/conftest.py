@@ -20,7 +20,8 @@ from batchery.api.policy import Policy
 from batchery.api.readymade import ensure_realm_command
 from batchery.api.shapes import OPERATIONS
 from batchery.config import Config
-from batchery.core.messages import Command, EnsureRealm, Refused, TagsSet
+from batchery.core.changes import TagsSet
+from batchery.core.messages import Command, EnsureRealm, Refused
 from batchery.core.model import Realm, World
 from batchery.core.step import turn
 from batchery.store.store import JobRow

@@ -15,12 +15,12 @@ ended jobs from that, as the store would.
 
 from typing import Any
 
+from batchery.core.changes import Change, Ended, JobClosed, Submitted
 from batchery.core.check import check, check_capacity
 from batchery.core.index import job_code
 from batchery.core.messages import (
     Cancel,
     Capacities,
-    Change,
     Command,
     ContainerEnd,
     CreateEnvironment,
@@ -28,16 +28,13 @@ from batchery.core.messages import (
     DeleteEnvironment,
     DeleteQueue,
     Effect,
-    Ended,
     Exited,
-    JobClosed,
     Lost,
     NeedFacts,
     Register,
     Started,
     Starting,
     Submit,
-    Submitted,
     Terminate,
     UpdateEnvironment,
     UpdateQueue,

@@ -8,7 +8,8 @@ from tests.unit.core.building import HOME, Batch
 from tests.unit.core.naive import ENDED, Naive
 
 from batchery.core import query
-from batchery.core.messages import ContainerEnd, Exited, Lost, Placed, Started, Starting
+from batchery.core.changes import Placed
+from batchery.core.messages import ContainerEnd, Exited, Lost, Started, Starting
 from batchery.core.model import CANCEL, TERMINATE, AttemptKey
 from batchery.core.status import SHOWN
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.core.building import Batch, arn
 
-from batchery.core.messages import Capacities, ContainerEnd, Exited, Placed, Started, UpdateEnvironment, UpdateQueue
+from batchery.core.changes import Placed
+from batchery.core.messages import Capacities, ContainerEnd, Exited, Started, UpdateEnvironment, UpdateQueue
 from batchery.core.model import DISABLED, EXIT, AttemptKey, Capacity, Resources, World
 from batchery.core.schedule import TOO_LARGE, TOO_MANY_VCPUS, fits_of, schedule, usable
 from batchery.core.status import RUNNABLE
@@ -299,6 +300,19 @@ def test_what_is_handed_back_shows_that_the_class_is_not_quick_any_more(batches:
     assert codes(batch, jobs[2]) == ["RUNNABLE"], "it is not held again at once"
     batch.exits(jobs[0])
     assert codes(batch, jobs[2]) == ["OFFERED"], "there is room for it"
+
+
+def test_what_has_not_begun_is_asked_back_when_its_environment_is_disabled(batches: Make) -> None:
+    batch = quick(batches)
+    jobs = [batch.submit() for _ in range(3)]
+    batch.runs(jobs[0])
+    batch.close()
+    assert sorted(batch.told()) == sorted({f"Withdraw {job}:0:1" for job in jobs[1:]})
+    batch.gives_back(jobs[1])
+    batch.runs(jobs[2])
+    assert codes(batch, *jobs) == ["RUNNING", "RUNNABLE", "RUNNING"], "a start that wins stands"
+    batch.reopen()
+    assert codes(batch, jobs[1]) == ["OFFERED"]
 
 
 def test_the_head_that_waits_for_room_is_not_passed_by_what_could_be_held(batches: Make) -> None:

@@ -5,7 +5,7 @@ from tests.unit.core import transitions
 from tests.unit.core.building import Batch
 
 from batchery.core import apply, status
-from batchery.core.messages import Ended
+from batchery.core.changes import Ended
 from batchery.core.status import CODE_NAMES, CODES, ENDED, FAILED, LIVE, MOVES, OFFERED, ONE, RUNNABLE, WAIT
 
 
