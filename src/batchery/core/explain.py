@@ -1,5 +1,7 @@
 """Why a job waits: its place in the order, what it waits for, what each environment lacks. Pure reads over World."""
 
+from bisect import bisect_left
+
 from msgspec import Struct
 
 from batchery.core.index import granted, job_code
@@ -132,12 +134,19 @@ def _clamped(asked: Resources, got: Resources) -> str:
 
 
 def _place(world: World, job: Job, number: int) -> int:
-    """1 for the next in its queue: ready tasks of older jobs, and of its own before it."""
+    """1 for the next in its queue: ready tasks of older jobs, and of its own before it.
+
+    Plain jobs are counted by their shelf's bytes; only arrays, which are PENDING there, are looked at one by one.
+    """
     ahead = job.status[:number].count(RUNNABLE)
     for block in world.blocks.get(job.queue, ()):
-        for other in block.jobs:
-            if other is not None and other.seq < job.seq:
-                ahead += other.status.count(RUNNABLE)
+        end = bisect_left(block.seqs, job.seq)
+        ahead += block.codes.count(RUNNABLE, 0, end)
+        at = block.codes.find(PENDING, 0, end)
+        while at >= 0:
+            other = block.jobs[at]
+            ahead += other.status.count(RUNNABLE) if other is not None else 0
+            at = block.codes.find(PENDING, at + 1, end)
     return ahead + 1
 
 
