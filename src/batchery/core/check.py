@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from batchery.core import index
+from batchery.core.agenda import Due
 from batchery.core.model import (
     CANCEL,
     CREATING,
@@ -20,7 +21,6 @@ from batchery.core.model import (
     UPDATING,
     VOID,
     Block,
-    Due,
     Job,
     Resources,
     Task,

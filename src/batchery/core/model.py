@@ -11,11 +11,12 @@ A task without an attempt is *latent*: whether it is PENDING, CLOSING or RUNNABL
 dependencies and is never stored. That it ended is a fact and is stored. Decision 002.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from typing import Final, NamedTuple
 
 from msgspec import Struct, field
 
+from batchery.core.agenda import Agenda
 from batchery.core.status import ENDED, ONE, SUBMITTED
 
 # What a dependency waits for.
@@ -297,13 +298,6 @@ class Policy(Struct, frozen=True):
     submitted_for: int = 0  #: ms that a job stays SUBMITTED at least
 
 
-class Due(NamedTuple):
-    """Something that a change made due elsewhere. ``kind`` is one of the constants in step.py."""
-
-    kind: str
-    ref: str
-
-
 class Dirty(Struct):
     """What the next commit writes, each key once, from the object itself."""
 
@@ -344,7 +338,7 @@ class World(Struct):
     unevaluated: deque[Job] = field(default_factory=deque)
     #: job id -> ids of open jobs that need its end; "<job id>:" -> those that look at its children
     dependents: dict[str, dict[str, None]] = {}
-    due: "OrderedDict[Due, None]" = field(default_factory=OrderedDict)
+    due: Agenda = field(default_factory=Agenda)
     alarms: list[tuple[int, str, AttemptKey]] = []  #: heap of (at, what, key)
     blocks: dict[str, list[Block]] = {}  #: queue ARN -> its open jobs
     lanes: dict[str, dict[Resources, list[tuple[int, str]]]] = {}  #: queue -> resources -> heap of (seq, job)

@@ -1,9 +1,10 @@
 """What World derives, made anew from its facts after a load. Nothing of it is stored."""
 
-from collections import OrderedDict, deque
+from collections import deque
 
 from batchery.core import index
-from batchery.core.model import Due, Job, World
+from batchery.core.agenda import Agenda
+from batchery.core.model import Job, World
 from batchery.core.status import CLOSING, PENDING, RUNNABLE, RUNNING, table
 from batchery.core.step import CLOSE, EVALUATE, SETTLE, environment_due, queue_due
 
@@ -18,7 +19,7 @@ def rebuild(world: World) -> None:
     """
     world.dependents, world.blocks, world.pools, world.live = {}, {}, {}, {}
     world.alarms, world.leaving = [], []
-    world.due = OrderedDict()
+    world.due = Agenda()
     world.used_memory = world.used_gpus = world.offered = 0
     world.revisions, world.active = {}, {}
     for definition in world.definitions.values():
@@ -34,7 +35,7 @@ def rebuild(world: World) -> None:
         _rebuild_job(world, job)
     world.unevaluated = deque(job for job in open_jobs if job.seq > world.evaluated)
     if world.unevaluated:
-        world.due[Due(EVALUATE, "")] = None
+        world.due.add(EVALUATE, "")
     index.rebuild_lanes(world)
     for queue in world.queues.values():
         if queue.blocked:  # to be looked at, though nothing of it may be ready any more
@@ -50,9 +51,9 @@ def rebuild(world: World) -> None:
 
 def _rebuild_job(world: World, job: Job) -> None:
     if PENDING in job.status or CLOSING in job.status:
-        world.due[Due(SETTLE, job.id)] = None
+        world.due.add(SETTLE, job.id, job.seq)
     if job.size and job.all_ended:
-        world.due[Due(CLOSE, job.id)] = None
+        world.due.add(CLOSE, job.id, job.seq)
     for attempt in index.live_attempts(job):
         index.hold(world, attempt)
         if attempt.code == RUNNING and job.shape.timeout:

@@ -4,9 +4,9 @@ Theory of operation
 -------------------
 `decide` turns a command into changes and cannot move anything. Each change is then *applied* (the only writing) and
 *followed*: `follow` is the only place that knows "X ended, so look at Y". It never acts; it puts what is due on
-`world.due`, a queue without duplicates, and `drain` works it off, one small command at a time, until it is empty or
-the turn's time is spent; the rest waits for the next turn. So cascades are bounded: evaluating a burst of submits,
-deleting a queue with a million jobs and cancelling a hundred arrays all go through here.
+`world.due` (agenda.py: no duplicates, oldest job first), and `drain` works it off, one small command at a time, until
+it is empty or the turn's time is spent; the rest waits for the next turn. So cascades are bounded: evaluating a burst
+of submits, deleting a queue with a million jobs and cancelling a hundred arrays all go through here.
 
 `due` needs no rows. After a load every open job with dependencies, every array, every queue and environment in
 transition is due (`rebuild`), which gives the same World: the simulator compares the two.
@@ -48,7 +48,6 @@ from batchery.core.model import (
     UPDATING,
     VOID,
     AttemptKey,
-    Due,
     Environment,
     Job,
     Queue,
@@ -137,7 +136,7 @@ def ring(this: Turn) -> None:
         _, what, key = heappop(alarms)
         if what == EVALUATE:
             this.world.evaluate_at = 0
-            this.world.due[Due(EVALUATE, "")] = None
+            this.world.due.add(EVALUATE, "")
         else:
             this.make(overran(this.world, key, this.now))
 
@@ -146,7 +145,7 @@ def drain(this: Turn, spent: Callable[[], bool] = lambda: False) -> None:
     """Work off what is due: at least one piece, then until the time is spent."""
     due = this.world.due
     while due:
-        item, _ = due.popitem(last=False)
+        item = due.take()
         this.make(DUE[item.kind](this.world, item.ref, this.now))
         if spent():
             return
@@ -186,7 +185,7 @@ def _evaluate(world: World, ref: str, now: int) -> list[Change]:
         return []
     world.unevaluated.popleft()
     if world.unevaluated:
-        world.due[Due(EVALUATE, "")] = None
+        world.due.add(EVALUATE, "")
     changes: list[Change] = [Evaluated(job.id, job.seq)]
     fresh = spans_of(job.status, (SUBMITTED,)) if job.closed is None else ()
     if fresh and job.shape.fault:
@@ -230,7 +229,7 @@ def _void_queue(world: World, ref: str, now: int) -> list[Change]:
             changes += void(job, QUEUE_DELETED, now)
             picked += 1
             if picked >= VOID_JOBS:
-                world.due[Due(VOID_QUEUE, ref)] = None
+                world.due.add(VOID_QUEUE, ref)
                 return changes
     return changes
 
@@ -264,39 +263,40 @@ def follow(world: World, change: Change) -> None:
 
 
 def _on_submitted(world: World, change: Submitted) -> None:
-    world.due[Due(EVALUATE, "")] = None
+    world.due.add(EVALUATE, "")
 
 
 def _on_evaluated(world: World, change: Evaluated) -> None:
     job = world.jobs.get(change.job)
     if job is not None and job.needs:  # any other was readied, or has ended, by the same step
-        world.due[Due(SETTLE, change.job)] = None
+        world.due.add(SETTLE, job.id, job.seq)
 
 
 def _on_asked(world: World, change: WasAsked) -> None:
-    world.due[Due(SETTLE, change.job)] = None
-    world.due[Due(CLOSE, change.job)] = None
+    job = world.jobs[change.job]
+    world.due.add(SETTLE, job.id, job.seq)
+    world.due.add(CLOSE, job.id, job.seq)
 
 
 def _on_ended(world: World, change: Ended) -> None:
     job = world.jobs[change.job]
     for waiting in world.dependents.get(job.id + ":", ()):
-        world.due[Due(SETTLE, waiting)] = None
+        world.due.add(SETTLE, waiting, world.jobs[waiting].seq)
     world.schedule_wanted = True  # it may have waited at the head, and held others back
     if job.size:
         if any(need.kind == SEQUENTIAL for need in job.needs):
-            world.due[Due(SETTLE, job.id)] = None
+            world.due.add(SETTLE, job.id, job.seq)
         if job.all_ended:
-            world.due[Due(CLOSE, job.id)] = None
+            world.due.add(CLOSE, job.id, job.seq)
 
 
 def _on_closed(world: World, change: JobClosed) -> None:
     job = world.jobs[change.job]
     for waiting in world.dependents.get(job.id, ()):
-        world.due[Due(SETTLE, waiting)] = None
+        world.due.add(SETTLE, waiting, world.jobs[waiting].seq)
     queue = world.queues.get(job.queue)
     if queue is not None and queue.status == DELETING:
-        world.due[Due(SETTLE_QUEUE, queue.arn)] = None
+        world.due.add(SETTLE_QUEUE, queue.arn)
 
 
 def _on_began(world: World, change: Began) -> None:
@@ -310,7 +310,7 @@ def _on_attempt_ended(world: World, change: AttemptEnded) -> None:
     attempt = world.dirty.attempts[change.key][1]
     environment = world.environments[attempt.environment]
     if environment.status == DELETING:
-        world.due[Due(SETTLE_ENVIRONMENT, environment.arn)] = None
+        world.due.add(SETTLE_ENVIRONMENT, environment.arn)
     assert job.tasks[change.key.index].live is None
 
 
@@ -322,9 +322,9 @@ def _on_queue_set(world: World, change: QueueSet) -> None:
 def queue_due(world: World, queue: Queue) -> None:
     """A queue in transition is due."""
     if queue.status == DELETING:
-        world.due[Due(VOID_QUEUE, queue.arn)] = None
+        world.due.add(VOID_QUEUE, queue.arn)
     if queue.status in (CREATING, UPDATING, DELETING):
-        world.due[Due(SETTLE_QUEUE, queue.arn)] = None
+        world.due.add(SETTLE_QUEUE, queue.arn)
 
 
 def _on_environment_set(world: World, change: EnvironmentSet) -> None:
@@ -335,7 +335,7 @@ def _on_environment_set(world: World, change: EnvironmentSet) -> None:
 def environment_due(world: World, environment: Environment) -> None:
     """An environment in transition is due."""
     if environment.status in (CREATING, UPDATING, DELETING):
-        world.due[Due(SETTLE_ENVIRONMENT, environment.arn)] = None
+        world.due.add(SETTLE_ENVIRONMENT, environment.arn)
 
 
 def _on_queue_gone(world: World, change: QueueGone) -> None:

@@ -219,6 +219,12 @@ class Naive:
 
     # ---------------------------------------------------------------------------------------------------- looking
 
+    def stopping(self, name: str, index: int) -> tuple[str | None, bool]:
+        """The words with which a task was asked back, if it was; and whether it is to be killed."""
+        child = self.jobs[name]["children"][index]
+        asks = [asked for asked in (child["asked"], self.jobs[name]["asked"]) if asked]
+        return child["recall"], any("terminated" in asked["kinds"] for asked in asks)
+
     def shown(self, name: str, index: int | None) -> tuple[str, str, set[str]]:
         """Status, reason and flags of a job or a child, as DescribeJobs shows them."""
         job = self.jobs[name]

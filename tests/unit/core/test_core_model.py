@@ -11,6 +11,7 @@ from batchery.core import query
 from batchery.core.changes import Placed
 from batchery.core.messages import ContainerEnd, Exited, Lost, Started, Starting
 from batchery.core.model import CANCEL, TERMINATE, AttemptKey
+from batchery.core.owed import to_be_killed
 from batchery.core.status import SHOWN
 
 CAUSES = ("EXIT",) * 4 + ("START_FAILED", "HOST", "WITHDRAWN", "NO_CAPACITY", "TERMINATED", "TIMEOUT")
@@ -120,6 +121,10 @@ class Pair:
             if isinstance(change, Placed):
                 self.model.placed(change.key.job, change.key.index)
         self.batch.now += 10
+        for key, live in self.batch.world.live.items():
+            recall, killed = self.model.stopping(key.job, key.index)
+            assert (live.recall.reason if live.recall else None) == recall, f"{key}: asked back"
+            assert to_be_killed(self.batch.world, live) == killed, f"{key}: to be killed"
         for name, job in self.model.jobs.items():
             for index in (None, *range(job["size"])):
                 assert self.seen(name, index) == self.model.shown(name, index), f"{name}:{index}"

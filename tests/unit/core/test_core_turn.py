@@ -21,7 +21,7 @@ from batchery.core.messages import (
     UpdateEnvironment,
     UpdateQueue,
 )
-from batchery.core.model import CREATING, DISABLED, EXIT, VALID, Capacity, Dirty, Due, Environment, Queue, Realm, World
+from batchery.core.model import CREATING, DISABLED, EXIT, VALID, Capacity, Dirty, Environment, Queue, Realm, World
 from batchery.core.step import EVALUATE, SETTLE, VOID_JOBS, forget, next_alarm, turn
 
 
@@ -61,7 +61,7 @@ def test_a_job_may_be_held_submitted_for_a_while() -> None:
 
 def test_the_next_alarm_is_never_without_work(batch: Batch) -> None:
     assert next_alarm(batch.world, batch.now) is None
-    batch.world.due[Due(SETTLE, "nobody")] = None
+    batch.world.due.add(SETTLE, "nobody", 1)
     assert next_alarm(batch.world, batch.now) == batch.now
     batch.tick()
     assert batch.changes == []
@@ -69,7 +69,7 @@ def test_the_next_alarm_is_never_without_work(batch: Batch) -> None:
 
 def test_due_work_about_what_is_gone_is_nothing(batch: Batch) -> None:
     for kind in ("settle", "close", "void queue", "settle queue", "settle environment", EVALUATE):
-        batch.world.due[Due(kind, "nobody")] = None
+        batch.world.due.add(kind, "nobody", 1 if kind in ("settle", "close") else None)
     batch.tick()
     assert batch.changes == []
 
