@@ -32,7 +32,7 @@ def test_two_agendas_with_the_same_work_are_equal() -> None:
 
 
 def test_the_reason_of_an_array_does_not_depend_on_how_its_cascade_came_about(batch: Batch) -> None:
-    """The last fails through a dependency of its children first, but a whole one is bound to fail in the same cascade."""
+    """The last fails by its children first, but what it needs as a whole is bound to fail in the same cascade."""
     root = batch.submit(size=2)
     middle = batch.submit(size=2, n_to_n=root)
     deep = batch.submit(size=2, after=[middle])
