@@ -166,7 +166,7 @@ def _waits_for(world: World, job: Job, number: int | None) -> list[str]:
                 waits.append(f"{other.id}:{need.index}")
         elif other.closed is None:
             waits.append(other.id)
-    return waits
+    return list(dict.fromkeys(waits))
 
 
 def blocked_words(world: World, queue: Queue, asked: Resources) -> str:

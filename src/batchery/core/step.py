@@ -275,7 +275,6 @@ def _on_evaluated(world: World, change: Evaluated) -> None:
 def _on_asked(world: World, change: WasAsked) -> None:
     job = world.jobs[change.job]
     world.due.add(SETTLE, job.id, job.seq)
-    world.due.add(CLOSE, job.id, job.seq)
 
 
 def _on_ended(world: World, change: Ended) -> None:

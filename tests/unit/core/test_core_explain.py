@@ -1,0 +1,150 @@
+"""Why a job waits."""
+
+from collections.abc import Callable
+
+from tests.unit.core.building import HOME, Batch, arn
+
+from batchery.core.explain import Why, why
+from batchery.core.messages import UpdateQueue
+from batchery.core.model import Realm
+
+Make = Callable[..., Batch]
+
+
+def ask(batch: Batch, ref: str) -> Why:
+    found = why(batch.world, HOME, ref)
+    assert found is not None
+    return found
+
+
+def test_nothing_is_said_of_what_is_not_open(batch: Batch) -> None:
+    array, gone = batch.submit(size=2), batch.submit()
+    batch.exits(gone)
+    for ref in (gone, "nobody", f"{array}:2", f"{array}:x"):
+        assert why(batch.world, HOME, ref) is None
+    assert why(batch.world, Realm("1", "r"), array) is None
+
+
+def test_a_job_nobody_has_looked_at(batches: Make) -> None:
+    batch = batches(submitted_for=1_000)
+    assert ask(batch, batch.submit()).lines == ["The scheduler has not looked at it yet."]
+
+
+def test_a_job_that_waits_for_others(batch: Batch) -> None:
+    array = batch.submit("array", size=2)
+    left = batch.submit("left", size=2, n_to_n=array, after=[f"{array}:0", array])
+    batch.submit("chain", size=3, sequential=True)
+    assert ask(batch, f"{left}:1").waits_for == ["array:0", "array", "array:1"]
+    assert ask(batch, left).waits_for == ["array:0", "array"]
+    assert ask(batch, "chain:2").lines == ["It waits for chain:1."]
+    batch.exits("array:0")
+    assert ask(batch, f"{left}:0").lines == ["It waits for array."]
+    batch.cancel(f"{left}:0", "mine")
+    assert ask(batch, f"{left}:0").lines == [
+        "It was asked to end: mine",
+        "It waits for array.",
+        "It is cancelled once all its dependency jobs have ended.",
+    ]
+    assert (ask(batch, left).status, ask(batch, left).place) == ("PENDING", 0)
+    batch.exits("array:1")
+    assert ask(batch, f"{left}:1").waits_for == []
+
+
+def test_the_place_of_a_job_in_its_queue(batches: Make) -> None:
+    batch = batches(vcpus=1)
+    runs = batch.submit()
+    array = batch.submit(size=3)
+    last = batch.submit(attempts=2)
+    assert ask(batch, runs).lines == ["The engine of main has it and begins it as soon as there is room."]
+    assert ask(batch, f"{array}:1").place == 2
+    assert ask(batch, last).place == 4
+    head = ask(batch, f"{array}:0")
+    assert head.lines == [
+        "It is number 1 of those ready in queue main (priority 1).",
+        "It is at the head: nothing younger of its queue passes it where it could run.",
+    ]
+    assert head.lacks == {"main": "not enough vCPU free: 0 of 1 vCPU, 65280 MiB, 0 GPU free"}
+    whole = ask(batch, array)
+    assert whole.lines[:2] == ["3 of its 3 children have not ended.", f"Its next child is {array}:0:"]
+    assert whole.place == 1
+
+
+def test_an_array_all_of_which_runs(batch: Batch) -> None:
+    array = batch.submit(size=2)
+    batch.runs(f"{array}:0", f"{array}:1")
+    batch.cancel(array, "no more")
+    assert ask(batch, array).lines == ["2 of its 2 children have not ended.", "It was asked to end: no more"]
+    assert ask(batch, f"{array}:0").lines == [
+        "It was asked to end: no more",
+        "It is RUNNING in main, attempt 1 of 1.",
+    ]
+
+
+def test_an_array_that_waits_as_a_whole(batch: Batch) -> None:
+    first = batch.submit()
+    array = batch.submit(size=2, after=[first])
+    assert ask(batch, array).lines[1] == f"It waits for {first}."
+
+
+def test_attempts_that_were_used_and_a_recall(batches: Make) -> None:
+    batch = batches(vcpus=1)
+    job = batch.submit(attempts=3)
+    batch.exits(job, 1)
+    batch.cancel(job, "mine")
+    assert ask(batch, job).lines[-1] == "The engine was asked to give it back: mine"
+    batch.runs(job)
+    assert ask(batch, job).lines == ["It is RUNNING in main, attempt 2 of 3."]
+    batch.close()
+    batch.exits(job, 1)
+    assert "2 of its 3 attempts are used." in ask(batch, job).lines
+    assert ask(batch, job).lacks == {"main": "takes no new jobs: DISABLED"}
+
+
+def test_a_job_that_is_being_ended(batch: Batch) -> None:
+    job = batch.submit(timeout=60_000)
+    batch.runs(job)
+    batch.tick(61_000)
+    assert ask(batch, job).lines[-1] == "It is being ended: TIMEOUT."
+
+
+def test_a_job_that_can_never_run(batches: Make) -> None:
+    batch = batches(vcpus=2)
+    job = batch.submit(vcpus=3, gpus=1)
+    found = ask(batch, job)
+    assert found.lines[1].startswith("MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE")
+    assert found.lines[-1] == "Jobs behind it pass it."
+    assert found.lacks == {"main": "too small: 3 vCPU, 256 MiB, 1 GPU asked, 2 vCPU at most"}
+
+
+def test_with_strict_head_it_blocks_the_rest(batches: Make) -> None:
+    batch = batches(vcpus=2, strict_head=True)
+    job = batch.submit(vcpus=3)
+    assert ask(batch, job).lines[-1] == "It blocks those behind it."
+
+
+def test_a_job_cut_to_the_host(batches: Make) -> None:
+    batch = batches(memory=1_000)
+    first, large = batch.submit(), batch.submit(memory=4_000)
+    cut = "It asks for more than this host has (1 vCPU, 4000 MiB): it runs alone, cut to 1 vCPU, 1000 MiB."
+    assert cut in ask(batch, large).lines
+    assert ask(batch, large).lacks["main"].startswith("not enough memory free")
+    batch.exits(first)
+    assert cut in ask(batch, large).lines
+
+
+def test_room_that_others_ahead_will_take(batch: Batch) -> None:
+    batch.close()
+    batch.submit()
+    second = batch.submit()
+    batch.world.environments[arn("compute-environment", "main")].state = "ENABLED"
+    assert ask(batch, second).lacks == {"main": "has room; others are ahead"}
+    assert ask(batch, "job1").lacks == {"main": "has room"}
+
+
+def test_a_queue_without_environments(batch: Batch) -> None:
+    bare = batch.queue("bare")
+    job = batch.submit(queue=bare)
+    assert ask(batch, job).lacks == {}
+    assert ask(batch, job).lines[-1] == "Jobs behind it pass it."
+    batch.send(UpdateQueue(bare, order=((1, arn("compute-environment", "main")),)))
+    assert batch.code(job) == "OFFERED"
