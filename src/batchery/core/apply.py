@@ -91,8 +91,9 @@ def _task(job: Job, number: int) -> Task:
 def submitted(world: World, change: Submitted) -> None:
     job = change.job
     for ghost in change.ghosts:
-        if ghost.id not in world.jobs:  # a copy: the command that brought it may be sent again after a failed commit
-            world.jobs[ghost.id] = replace(ghost, needed_by=0, shelf=None)
+        assert ghost.id not in world.jobs
+        # a copy: the command that brought it may be sent again after a failed commit
+        world.jobs[ghost.id] = replace(ghost, needed_by=0, shelf=None)
     job.shape = world.shapes.setdefault(job.shape, job.shape)
     assert job.id not in world.jobs
     assert job.seq == world.next_seq

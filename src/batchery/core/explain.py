@@ -100,9 +100,7 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str]) -
     if need != asked and not words:
         lines.append(_clamped(asked, need))
     for _, arn in queue.order:
-        environment = world.environments.get(arn)
-        if environment is None:
-            continue
+        environment = world.environments[arn]
         if lack := could_ever(world, environment, asked):
             lacks[environment.name] = f"too small: {_say(asked)} asked, {environment.max_vcpus / 1000:g} vCPU at most"
         elif not usable(environment):

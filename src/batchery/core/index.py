@@ -65,8 +65,8 @@ def shelve(world: World, job: Job) -> None:
 
 def show(job: Job) -> None:
     """Tell the shelf the job's present code."""
-    if job.shelf is not None:
-        job.shelf.codes[job.place] = job_code(job)
+    assert job.shelf is not None
+    job.shelf.codes[job.place] = job_code(job)
 
 
 def unshelve(job: Job) -> None:

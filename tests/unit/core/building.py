@@ -192,7 +192,7 @@ class Batch:
         except NeedFacts as wanted:
             found = tuple(self.jobs[job] for job in wanted.jobs if job in self.jobs)
             missing = tuple(job for job in wanted.jobs if job not in self.jobs)
-            self.send(Submit(**{**_members(order), "facts": found, "no_facts": missing}))
+            self.send(Submit(**{**members(order), "facts": found, "no_facts": missing}))
         return order.id
 
     def cancel(self, ref: str, reason: str = "cancelled") -> None:
@@ -286,5 +286,6 @@ class Batch:
         return [type(change).__name__ for change in self.changes]
 
 
-def _members(struct: Any) -> dict[str, Any]:
+def members(struct: Any) -> dict[str, Any]:
+    """The members of a command, to make another one like it."""
     return {name: getattr(struct, name) for name in struct.__struct_fields__}

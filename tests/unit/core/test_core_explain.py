@@ -50,6 +50,16 @@ def test_a_job_that_waits_for_others(batch: Batch) -> None:
     assert ask(batch, f"{left}:1").waits_for == []
 
 
+def test_what_has_ended_before_is_not_waited_for(batch: Batch) -> None:
+    done, array, slow = batch.submit(), batch.submit(size=2), batch.submit()
+    batch.exits(done)
+    batch.exits(f"{array}:0")
+    then = batch.submit(size=2, after=[done, f"{array}:0", slow], n_to_n=array, sequential=True)
+    assert ask(batch, f"{then}:0").waits_for == [slow]
+    assert ask(batch, f"{then}:1").waits_for == [slow, f"{array}:1", f"{then}:0"]
+    assert ask(batch, f"{array}:0") == Why(f"{array}:0", "SUCCEEDED", [])
+
+
 def test_the_place_of_a_job_in_its_queue(batches: Make) -> None:
     batch = batches(vcpus=1)
     runs = batch.submit()

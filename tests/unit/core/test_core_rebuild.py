@@ -4,10 +4,10 @@ from msgspec.structs import replace
 from tests.unit.core.building import Batch
 
 from batchery.core.check import check
-from batchery.core.model import CREATING, Task, World
+from batchery.core.model import CREATING, VALID, Task, World
 from batchery.core.rebuild import rebuild
-from batchery.core.status import CLOSING, LATENT, ONE, PENDING, SUBMITTED
-from batchery.core.step import turn
+from batchery.core.status import CLOSING, LATENT, ONE, PENDING, SUBMITTED, SUCCEEDED
+from batchery.core.step import derive, turn
 
 
 def loaded(batch: Batch) -> World:
@@ -84,16 +84,24 @@ def test_a_queue_that_tells_of_a_job_that_is_gone_is_looked_at(batch: Batch) -> 
 
 
 def test_what_was_in_transition_or_over_is_due(batch: Batch) -> None:
+    batch.close()
     array = batch.submit(size=2)
-    batch.world.jobs[array].status[:] = ONE[5] * 2  # its children have ended and its own end was not committed
-    batch.world.jobs[array].tasks.clear()
-    batch.world.queues[batch.main].status = CREATING
     world = loaded(batch)
-    batch.world.queues[batch.main].status = "VALID"
+    world.jobs[array].status[:] = ONE[SUCCEEDED] * 2  # type: ignore[index]  # its own end was not committed
+    world.queues[batch.main] = replace(world.queues[batch.main], status=CREATING)
+    rebuild(world)
     check(world)
     turn(world, [], batch.now)
     assert world.jobs[array].closed is not None
-    assert world.queues[batch.main].status == "VALID"
-    batch.world.jobs[array].status[:] = ONE[8] * 2
-    batch.world = world
-    batch.send()
+    assert world.queues[batch.main].status == VALID
+
+
+def test_a_world_that_is_only_read_is_brought_to_where_it_was(batch: Batch) -> None:
+    done = batch.submit()
+    batch.exits(done)
+    batch.close()
+    job = batch.submit(after=[done])
+    world = loaded(batch)
+    assert statuses(world)[job] == [PENDING]
+    derive(world, batch.now)
+    assert statuses(world) == statuses(batch.world)

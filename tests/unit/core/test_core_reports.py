@@ -1,7 +1,7 @@
 """What engines report: late, twice, stale, out of order; and what they are owed after a load."""
 
 import pytest
-from tests.unit.core.building import START, Batch
+from tests.unit.core.building import START, Batch, members
 
 from batchery.core.messages import (
     Ack,
@@ -14,6 +14,7 @@ from batchery.core.messages import (
     NeedFacts,
     Started,
     Starting,
+    Submit,
     Withdraw,
 )
 from batchery.core.model import EXIT, WITHDRAWN, AttemptKey, Capacity
@@ -114,6 +115,16 @@ def test_facts_are_asked_for_once_and_only_for_what_world_has_not(batch: Batch) 
     with pytest.raises(NeedFacts) as wanted:
         batch.send(batch.order(after=[here, gone, "nobody"]))
     assert wanted.value.jobs == (gone, "nobody")
+
+
+def test_two_that_bring_the_same_facts_in_one_turn(batch: Batch) -> None:
+    gone = batch.submit()
+    batch.exits(gone)
+    one, two = (Submit(**{**members(batch.order(after=[gone])), "facts": (batch.jobs[gone],)}) for _ in range(2))
+    batch.send(one, two)
+    assert batch.world.jobs[gone].needed_by == 2
+    assert batch.jobs[gone].needed_by == 0, "what a command brings is copied"
+    assert (batch.code(one.id), batch.code(two.id)) == ("OFFERED", "OFFERED")
 
 
 def test_a_dependency_that_ends_while_its_facts_are_read(batch: Batch) -> None:

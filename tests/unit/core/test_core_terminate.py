@@ -156,6 +156,16 @@ def test_stop_terminates_every_open_job_and_counts_them(batch: Batch) -> None:
     assert batch.send(Stop("again")) == [0]
 
 
+def test_stop_leaves_alone_what_has_ended_and_is_still_needed(batch: Batch) -> None:
+    first = batch.submit()
+    then = batch.submit(after=[first])
+    batch.exits(first)
+    batch.runs(then)
+    assert batch.send(Stop("going away")) == [1]
+    batch.killed(then)
+    assert batch.end(first)[0] == "SUCCEEDED"
+
+
 def test_a_kill_nobody_asked_for_is_a_failure_without_a_retry(batch: Batch) -> None:
     job = batch.submit(attempts=3)
     batch.runs(job)

@@ -10,6 +10,7 @@ from batchery.core.messages import (
     Cancel,
     Capacities,
     ContainerEnd,
+    CreateEnvironment,
     CreateQueue,
     DeleteEnvironment,
     DeleteQueue,
@@ -189,11 +190,15 @@ def test_a_realm_is_opened_once() -> None:
     assert away in batch.world.realms
 
 
-def test_a_new_queue_is_creating_until_the_turn_settles_it(batch: Batch) -> None:
-    where = arn("job-queue", "slow")
-    batch.send(CreateQueue(Queue(where, "slow", HOME, 1, ())), spent=False)
-    assert batch.world.queues[where].status == VALID
-    assert CREATING not in {queue.status for queue in batch.world.queues.values()}
+def test_a_new_queue_and_environment_are_creating_until_a_turn_settles_them(batch: Batch) -> None:
+    names = [arn("compute-environment", name) for name in ("one", "two", "three")]
+    made = [CreateEnvironment(Environment(name, name[-3:], HOME, "EC2", 4_000, "host", "{}")) for name in names]
+    queue = arn("job-queue", "slow")
+    batch.send(*made, CreateQueue(Queue(queue, "slow", HOME, 1, ())), spent=True)
+    assert [batch.world.environments[name].status for name in names] == [VALID, VALID, CREATING]
+    assert batch.world.queues[queue].status == CREATING
+    batch.tick()
+    assert batch.world.environments[names[2]].status == batch.world.queues[queue].status == VALID
 
 
 def test_dirty_is_empty_when_nothing_happened(batch: Batch) -> None:
