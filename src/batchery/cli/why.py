@@ -40,3 +40,5 @@ def command(options: tuple[str, str], job: str, as_json: bool) -> None:
     click.echo(f"{answer['name']} ({answer['id']}) is {paint(answer['status'], answer['status'])}.")
     for line in answer["lines"]:
         click.echo(f"  {line}")
+    for environment, lack in answer["lacks"].items():
+        click.echo(f"  {environment}: {lack}.")

@@ -118,6 +118,17 @@ def test_a_cancelled_job_says_who_asked(
     assert "CancelJob asked for its end: Not today." in cli("why", second).output
 
 
+def test_a_job_that_fits_nowhere_says_what_each_environment_lacks(
+    cli: Cli, submit: Callable[..., str], batch: Any
+) -> None:
+    much = {"resourceRequirements": [{"type": "VCPU", "value": "4096"}]}
+    job = submit("much", "true", containerOverrides=much)
+    told = cli("why", job).output
+    assert "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE" in told
+    assert "  default: too small: 4096 vCPU" in told
+    batch.terminate_job(jobId=job, reason="It never runs.")
+
+
 @pytest.mark.parametrize("command", ["why", "logs"])
 def test_jobs_that_are_not_there(cli: Cli, command: str) -> None:
     for ref in ("nosuch", "01a20658-a265-702d-ba95-dd8cbcf0b3b2", "01a20658-a265-702d-ba95-dd8cbcf0b3b2:3"):
