@@ -192,7 +192,9 @@ class SqliteStore:
         return self._write(lambda connection: records.prune(connection, before))
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """``work`` in one transaction, whole or not at all."""
+        """``work`` in one transaction, whole or not at all. Only who holds the directory writes."""
+        if self._lock < 0:
+            raise CommitFailed(f"{self.directory} was let go of: another server may have it")
         try:
             connection = self._connect()
             with _transaction(connection):
