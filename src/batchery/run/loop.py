@@ -32,6 +32,7 @@ from batchery.core.step import derive, forget, next_alarm, turn
 from batchery.engines.engine import Engine
 from batchery.run.clock import Clock, Ids
 from batchery.run.dispatch import Dispatcher
+from batchery.run.inbox import Inbox, Pending
 from batchery.run.port import Busy, Note, Unavailable
 from batchery.run.writer import Writer
 from batchery.store.store import Activity, Aside, CommitFailed, Reads, Store, StoreError, encode
@@ -46,16 +47,6 @@ BATCH_MAX = 2_000  #: commands in one turn
 RECORDS_WAIT_MS = 200  #: records of reads and refusals wait this long for a commit to ride in
 RECORDS_MAX = 50_000  #: beyond it the oldest records of reads are dropped, and that is logged
 RETRY_S = 1.0  #: between two tries to lead again
-
-
-class Pending:
-    """A command on its way, and who waits for its answer."""
-
-    __slots__ = ("answer", "command", "future", "note")
-
-    def __init__(self, command: Command, future: "asyncio.Future[Any] | None", note: Note | None) -> None:
-        self.command, self.future, self.note = command, future, note
-        self.answer = Answer()
 
 
 class Loop:
@@ -77,10 +68,9 @@ class Loop:
         self.published: list[Callable[[list[Change], list[Activity]], None]] = []
         self._clock = Clock()
         self._ids = Ids()
-        self._inbox: list[Pending] = []
+        self._inbox = Inbox()
         self._records: list[Activity] = []
         self._asides: list[tuple[Aside, asyncio.Future[None]]] = []
-        self._wake = asyncio.Event()
         self._committing: asyncio.Future[bool] | None = None
         self._writer = Writer()
         self._writable = False  # changes can be committed
@@ -120,8 +110,7 @@ class Loop:
         if len(self._inbox) >= self.config.limits.inbox:
             raise Busy()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._inbox.append(Pending(command, future, note))
-        self._wake.set()
+        self._inbox.put(Pending(command, future, note))
         return await future
 
     def record(self, activity: Activity) -> None:
@@ -130,7 +119,7 @@ class Loop:
             del self._records[: RECORDS_MAX // 10]
             log.warning("activity records of reads were dropped: the store does not keep up")
         if len(self._records) == 1:
-            asyncio.get_running_loop().call_later(RECORDS_WAIT_MS / 1000, self._wake.set)
+            self._inbox.knock_in(RECORDS_WAIT_MS / 1000)
 
     async def write_aside(self, aside: Aside) -> None:
         """A row that World does not hold (log groups, retention): written with the next commit."""
@@ -138,7 +127,7 @@ class Loop:
             raise Unavailable("the store cannot be written")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asides.append((aside, future))
-        self._wake.set()
+        self._inbox.knock()
         await future
 
     async def ensure_realm(self, realm: Realm) -> None:
@@ -159,8 +148,7 @@ class Loop:
         """What an engine reports: never refused. While the store cannot be written it is dropped, unacknowledged:
         the survey after the next load brings it again."""
         if self._writable:
-            self._inbox += [Pending(command, None, None) for command in commands]
-            self._wake.set()
+            self._inbox.report(commands)
 
     @property
     def serving(self) -> bool:
@@ -183,7 +171,7 @@ class Loop:
     async def stop(self) -> None:
         """Commit what is in the inbox, then let go of engine and store. Jobs go on."""
         self._stopping = True
-        self._wake.set()
+        self._inbox.knock()
         if self._tasks:
             await asyncio.wait(self._tasks[:1], timeout=10)
         for task in self._tasks:
@@ -233,8 +221,7 @@ class Loop:
         log.error("a commit failed, nothing of it is stored: %s", error)
         self._writable = self._trusted = False
         self.dispatcher.clear()
-        self._refuse(batch + self._inbox)
-        self._inbox = []
+        self._refuse(batch + self._inbox.empty())
         for _, future in self._asides:
             future.set_exception(Unavailable(str(error)))
         self._asides = []
@@ -265,33 +252,21 @@ class Loop:
 
     async def _run(self) -> None:
         while True:
-            await self._gather()
+            if not self._stopping:
+                await self._inbox.gather(self._rest)
             last = self._stopping and not self._inbox
             await self._turn()
             if last:
                 return  # what is still due is derived anew by the next load
 
-    async def _gather(self) -> None:
-        """Wait until there is something to do: a command, an alarm, records old enough."""
-        if self._inbox or self._asides or self._stopping:
-            return
+    def _rest(self) -> float | None:
+        """Seconds until World wants a turn though nobody speaks; None for never."""
         now = self.now()
         alarm = next_alarm(self.world, now)
-        if alarm is not None and alarm <= now:
-            await asyncio.sleep(0)
-            return
-        self._wake.clear()
-        if alarm is None:
-            await self._wake.wait()
-            return
-        timer = asyncio.get_running_loop().call_later((alarm - now + 1) / 1000, self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            timer.cancel()
+        return None if alarm is None else (alarm - now + 1) / 1000 if alarm > now else 0
 
     async def _turn(self) -> None:
-        batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
+        batch = self._inbox.take(BATCH_MAX)
         asides, self._asides = self._asides, []
         now = self.now()
         end = time.perf_counter() + TURN_MS / 1000
