@@ -104,8 +104,8 @@ class Server:
         ours = str(self.folder).encode()
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open(f"/proc/{pid}/cmdline", "rb") as cmd, open(f"/proc/{pid}/environ", "rb") as env:
-                    mine = ours in cmd.read() or ours in env.read()
+                with open(f"/proc/{pid}/cmdline", "rb") as command:
+                    mine = ours in command.read() or ours in os.readlink(f"/proc/{pid}/cwd").encode()
                 if mine and int(pid) != os.getpid():
                     os.kill(int(pid), signal.SIGKILL)
             except (OSError, ProcessLookupError):
