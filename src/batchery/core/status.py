@@ -51,6 +51,7 @@ CODES_SHOWN_AS: Final = {name: tuple(c for c in CODES if SHOWN[c] == name) for n
 LATENT: Final = frozenset({SUBMITTED, PENDING, RUNNABLE, CLOSING})
 LIVE: Final = frozenset({OFFERED, STARTING, RUNNING})
 ENDED: Final = frozenset({SUCCEEDED, FAILED})
+OPEN: Final = tuple(code for code in range(10) if code not in ENDED)
 
 #: Every legal move of a task. `apply` asserts it; the diagram in docs/states.md is drawn from it.
 MOVES: Final = frozenset(
