@@ -186,7 +186,8 @@ class Naive:
         for name, number, kind in job["needs"]:
             if kind == "sequential":
                 if index and job["size"] and not job["asked"]:
-                    looks.append(job["children"][index - 1]["status"])
+                    before = [child["status"] for child in job["children"][:index]]
+                    looks.append("FAILED" if "FAILED" in before else before[-1])  # a failed child fails all later ones
             elif kind == "n_to_n":
                 looks.append(self.jobs[name]["children"][index]["status"])
             elif number >= 0:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.core.building import HOME, Batch
 from tests.unit.core.naive import ENDED, Naive
@@ -151,7 +151,7 @@ EVENT = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.booleans(), st.lists(EVENT, min_size=25, max_size=60))
 def test_the_core_and_the_naive_model_agree(held: bool, events: list[tuple[str, int, int, int]]) -> None:
     pair = Pair(held)

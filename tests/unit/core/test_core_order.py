@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.core.building import Batch, arn
 
@@ -70,7 +70,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.booleans())
 def test_order_is_strict_and_nothing_is_over_committed(steps: list[Any], clamp: bool) -> None:
     shop = Shop(strict=False, clamp=clamp)
@@ -81,7 +81,7 @@ def test_order_is_strict_and_nothing_is_over_committed(steps: list[Any], clamp: 
     assert schedule(shop.batch.world, shop.batch.now) == [], "a turn places all that can be placed"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.integers(0, 3), SIZES, st.lists(st.tuples(st.integers(0, 2), SIZES), min_size=1, max_size=6))
 def test_no_job_that_fits_an_empty_environment_waits_for_ever(
     steps: list[Any], queue: int, size: tuple[int, int], stream: list[tuple[int, tuple[int, int]]]
