@@ -45,6 +45,7 @@ class Shell:
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BATCHERY_"))},
             "PATH": f"{Path(cli).parent}:/usr/bin:/bin",
             "BATCHERY_URL": server.url,
+            "PYTHONUNBUFFERED": "1",  # as on a terminal: lines are seen when they are printed
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
