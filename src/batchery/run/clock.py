@@ -37,12 +37,13 @@ class Ids:
         self._ms = 0
         self._count = 0
         self._pool = b""
+        self._at = 0  # how much of it is used
 
     def _random(self, size: int) -> bytes:
-        if len(self._pool) < size:
-            self._pool = os.urandom(4096)
-        taken, self._pool = self._pool[:size], self._pool[size:]
-        return taken
+        if self._at + size > len(self._pool):
+            self._pool, self._at = os.urandom(4096), 0
+        self._at += size
+        return self._pool[self._at - size : self._at]
 
     def __call__(self, now: int) -> str:
         if now > self._ms:

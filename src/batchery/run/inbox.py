@@ -20,9 +20,10 @@ class Pending:
 
     __slots__ = ("answer", "command", "future", "note")
 
+    answer: Answer  # once its turn has come
+
     def __init__(self, command: Command, future: "asyncio.Future[Any] | None", note: Note | None) -> None:
         self.command, self.future, self.note = command, future, note
-        self.answer = Answer()
 
 
 class Inbox:

@@ -77,7 +77,8 @@ class Loop:
         self._trusted = False  # World holds what is stored, or is about to be
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[None] = self._loop.create_future()
 
     # ------------------------------------------------------------------------------------------- the port: reads
 
@@ -109,7 +110,7 @@ class Loop:
             raise Unavailable("the store cannot be written")
         if len(self._inbox) >= self.config.limits.inbox:
             raise Busy()
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._inbox.put(Pending(command, future, note))
         return await future
 
@@ -125,7 +126,7 @@ class Loop:
         """A row that World does not hold (log groups, retention): written with the next commit."""
         if not self._writable or self._stopping:
             raise Unavailable("the store cannot be written")
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = self._loop.create_future()
         self._asides.append((aside, future))
         self._inbox.knock()
         await future
@@ -297,7 +298,7 @@ class Loop:
         """Write what is dirty, in the writer's thread; reads wait for the future meanwhile."""
         dirty, self.world.dirty = self.world.dirty, type(self.world.dirty)()
         rows = encode(dirty, changes)
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[bool] = self._loop.create_future()
         self._committing = done
         try:
             await self._writer.do(self.store.commit, rows, records, asides)
