@@ -15,8 +15,7 @@ the next commit overwrites them. That is why the leader calls `probe` before it 
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -197,20 +196,14 @@ class SqliteStore:
             raise CommitFailed(f"{self.directory} was let go of: another server may have it")
         try:
             connection = self._connect()
-            with _transaction(connection):
-                return work(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            done = work(connection)
+            connection.execute("COMMIT")
+            return done
         except (sqlite3.Error, OSError) as error:
-            self._disconnect()  # which rolls back whatever could not be
+            self._disconnect()  # which rolls back
             raise CommitFailed(f"{type(error).__name__}: {error}") from error
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+        except BaseException:
+            if self.connection is not None and self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise

@@ -199,9 +199,9 @@ CREATE TABLE stream (
 
 -- ----------------------------------------------------------------------------------------------- what has happened
 
--- The changes of each commit; see store/feed.py. AUTOINCREMENT: a number is never given twice.
+-- The changes of each commit; see store/feed.py. The last row always stays, so a number is never given twice.
 CREATE TABLE feed (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     version INTEGER NOT NULL,
     at INTEGER NOT NULL, -- the newest stamp among the changes
     changes BLOB NOT NULL
