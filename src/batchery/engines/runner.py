@@ -16,7 +16,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from batchery.core.model import NO_CAPACITY, TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey
 from batchery.engines import census
@@ -211,7 +210,7 @@ class Runner:
     def _prepare_log(self, log_path: str) -> None:
         directory = os.path.dirname(log_path)
         if directory not in self._logs or not os.path.isdir(directory):
-            Path(directory).mkdir(parents=True, exist_ok=True)
+            os.makedirs(directory, exist_ok=True)
             if len(self._logs) > 10_000:
                 self._logs.clear()
             self._logs.add(directory)

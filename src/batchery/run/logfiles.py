@@ -280,7 +280,7 @@ def _open(path: str) -> int | None:
 
 
 def remove_log(path: str) -> bool:
-    """Delete one log with its index, and its directory if nothing else is in it. Whether there was one. Blocks."""
+    """Delete one log with its index. Whether there was one. Blocks."""
     found = False
     for name in (path, f"{path}.idx"):
         try:
@@ -288,8 +288,4 @@ def remove_log(path: str) -> bool:
             found = True
         except FileNotFoundError:
             pass
-    try:
-        os.rmdir(os.path.dirname(path))
-    except OSError:
-        pass  # another container's log is in it
     return found

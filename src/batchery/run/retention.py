@@ -14,7 +14,6 @@ import asyncio
 import logging
 import os
 import re
-import shutil
 from array import array
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Collection
@@ -35,7 +34,7 @@ DAY: Final = 86_400_000  # ms
 JOBS_AT_ONCE: Final = 500
 STREAMS_AT_ONCE: Final = 2_000
 
-_TASK_ID: Final = re.compile(r"[0-9a-f]{32}")
+_LOG: Final = re.compile(r"([0-9a-f]{32})\..+\.log(\.idx)?")
 
 PruneJobs = Callable[[int, int], Awaitable[list[str]]]
 PruneActivity = Callable[[int], Awaitable[int]]
@@ -89,7 +88,7 @@ class Known:
 
 
 def is_orphan(task: str, changed: int, known: Known, living: Collection[str], before: int) -> bool:
-    """A directory of logs, last written at ``changed`` (ms), that nothing names and that is older than ``before``."""
+    """Logs of a task, last written at ``changed`` (ms), that nothing names and that are older than ``before``."""
     return changed < before and task not in living and task not in known
 
 
@@ -109,16 +108,17 @@ def _remove_expired(paths: list[str], days: int, now: int) -> int:
 
 
 def _remove_orphans(shelf: str, known: Known, living: Collection[str], before: int) -> int:
-    """Of one of the directories that share the first two digits of their task ids."""
+    """In one of the directories of logs that share the last two digits of their task ids: how many tasks'."""
     count = 0
+    tasks: dict[str, list[str]] = {}
     with os.scandir(shelf) as entries:
-        tasks = [entry for entry in entries if _TASK_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
-    for task in tasks:
-        with os.scandir(task.path) as files:
-            stamps = [file.stat(follow_symlinks=False).st_mtime_ns for file in files]
-        changed = max([*stamps, task.stat(follow_symlinks=False).st_mtime_ns]) // 1_000_000
-        if is_orphan(task.name, changed, known, living, before):
-            shutil.rmtree(task.path, ignore_errors=True)
+        for entry in entries:
+            if (match := _LOG.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
+                tasks.setdefault(match[1], []).append(entry.path)
+    for task, paths in tasks.items():
+        if is_orphan(task, max(map(_changed, paths)), known, living, before):
+            for path in paths:
+                Path(path).unlink(missing_ok=True)
             count += 1
     return count
 

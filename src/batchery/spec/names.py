@@ -152,5 +152,8 @@ def log_stream(log_prefix: str, key: AttemptKey) -> str:
 
 
 def log_path(logs_dir: Path, task: str, container: str = "default") -> Path:
-    """Where the output of one container of an attempt is: ``<logs>/<2 digits>/<task id>/<container>.log``."""
-    return logs_dir / task[:2] / task / f"{container}.log"
+    """Where the output of one container of an attempt is: ``<logs>/<2 digits>/<task id>.<container>.log``.
+
+    The digits are the task id's last two: the first ones are of a time. Decision 103.
+    """
+    return logs_dir / f"{task[-2:]}/{task}.{container}.log"

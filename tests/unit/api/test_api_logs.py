@@ -323,7 +323,7 @@ class TestGroups:
         for name in ("ended", "living"):
             desk.logs("DeleteLogStream", logGroupName=JOB_GROUP, logStreamName=name)
             assert desk.refused("logs", "GetLogEvents", logGroupName=JOB_GROUP, logStreamName=name) == NO_STREAM
-        assert not ended.parent.exists()
+        assert not ended.exists()
         assert living.exists()
 
     def test_deleting_a_group_takes_its_streams(self, desk: LoggingDesk) -> None:

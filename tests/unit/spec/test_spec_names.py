@@ -97,5 +97,5 @@ def test_log_streams_and_log_files_are_named_for_the_task() -> None:
     key = AttemptKey("00000000-0000-4000-8000-000000000001", 0, 1)
     task = task_id(key)
     assert names.log_stream("d/default", key) == f"d/default/{task}"
-    assert names.log_path(Path("/logs"), task) == Path(f"/logs/{task[:2]}/{task}/default.log")
-    assert names.log_path(Path("/logs"), task, "side").name == "side.log"
+    assert names.log_path(Path("/logs"), task) == Path(f"/logs/{task[-2:]}/{task}.default.log")
+    assert names.log_path(Path("/logs"), task, "side").name == f"{task}.side.log"

@@ -104,7 +104,7 @@ def test_an_order_is_complete(definition: Text, request_text: Text) -> None:
     assert (made.pool, made.pool_vcpus, made.environment_name) == ("the pool", 4000, "blue")
     (container,) = made.containers
     assert (container.name, container.image, container.command) == ("default", "busybox", ("echo", "1"))
-    assert container.log_path == f"/logs/{task[:2]}/{task}/default.log"
+    assert container.log_path == f"/logs/{task[-2:]}/{task}.default.log"
     assert made.resources == container.resources == Resources(500, 64, 0)
     assert container.stop_timeout == 30_000
 
