@@ -3,11 +3,10 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-
 from tools.bench.disk import fdatasync_us, file_system
 from tools.bench.load import LoadError, drive
 from tools.bench.report import Ratio, Report
@@ -20,7 +19,7 @@ def answering(answer: bytes, close: bool = False) -> Iterator[tuple[tuple[str, i
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve(connection: socket.socket) -> None:
-        with connection:
+        with connection, suppress(ConnectionError):
             while request := connection.recv(65536):
                 got.append(request)
                 connection.sendall(answer[:20])
