@@ -26,6 +26,7 @@ from batchery.core.model import Realm
 from batchery.core.query import running_count
 from batchery.engines.engine import Engine, EngineError
 from batchery.engines.local import LocalEngine
+from batchery.engines.slurm import SlurmEngine
 from batchery.run.activity import ActivityLog
 from batchery.run.loop import Loop
 from batchery.run.retention import Retention
@@ -47,6 +48,8 @@ def choose_engine(config: Config) -> Engine:
     """The engine that a configuration names."""
     if config.engine in ("process", "auto"):
         return LocalEngine(Path(config.data), config.process, logs_dir=Path(config.logs))
+    if config.engine == "slurm":
+        return SlurmEngine(config.slurm, config.process, logs_dir=Path(config.logs))
     raise StartError(f'There is no engine "{config.engine}" in this version: use --engine process.')
 
 
@@ -92,12 +95,12 @@ async def running(config: Config, engine: Engine | None = None) -> AsyncIterator
     except OSError as error:
         raise StartError(f"Cannot use {data} for data: {error.strerror}. Give another directory with --data.") from None
     store = SqliteStore(data, feed_rows=config.limits.feed_rows)
-    vcpus = host_vcpus()
+    engine = engine or choose_engine(config)
 
     def open_realm(realm: Realm, now: int, uuid: str) -> EnsureRealm:
-        return ensure_realm_command(realm, vcpus, now, uuid)
+        return ensure_realm_command(realm, engine.capacity().vcpus or host_vcpus(), now, uuid)
 
-    loop = Loop(config, store, store.reads, engine or choose_engine(config), open_realm)
+    loop = Loop(config, store, store.reads, engine, open_realm)
     try:
         await loop.start()
     except (StoreError, EngineError) as error:

@@ -41,6 +41,26 @@ class Process(Struct, frozen=True, forbid_unknown_fields=True):
     agent_linger: int = 60  # s the agent stays after its last job when no server is there
 
 
+class SlurmTarget(Struct, frozen=True, forbid_unknown_fields=True):
+    """[slurm.environments."PATTERN"]: how jobs of these compute environments are sent to Slurm."""
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    options: list[str] = []  # further options of sbatch
+    container: list[str] = []  # put before the command; {image} is the job's image. Empty: processes of the node
+
+
+class Slurm(SlurmTarget, frozen=True, forbid_unknown_fields=True):
+    """[slurm]: a Slurm cluster. Its own members are for environments that no pattern fits."""
+
+    conf: str = ""  # slurm.conf; "" is what Slurm's commands find by themselves
+    rest: str = ""  # slurmrestd instead of the commands: unix:/path or http://host:port
+    token: str = ""  # file with the JWT for slurmrestd over HTTP
+    environments: dict[str, SlurmTarget] = {}  # pattern of names (shell wildcards) -> target
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """[limits]: AWS's numbers. Source: userguide/service_limits.html unless noted."""
 
@@ -84,6 +104,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     activity_log: str = ""  # also write activity records as JSON lines to this file
     require_keys: bool | None = None  # None: not on loopback, always elsewhere
     process: Process = Process()
+    slurm: Slurm = Slurm()
     limits: Limits = Limits()
 
 

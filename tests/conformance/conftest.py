@@ -12,12 +12,13 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from batchery.config import Process
+from batchery.config import Process, Slurm
 from batchery.core.messages import Exited, Lost, Started
 from batchery.core.model import AttemptKey, Resources, task_id
 from batchery.engines.engine import Container, Order
 from batchery.engines.fake import FakeEngine, Script
 from batchery.engines.local import LocalEngine
+from batchery.engines.slurm import SlurmEngine
 
 DEADLINE = 20.0  # s; a loaded machine is slow, a fault waits for ever
 
@@ -240,6 +241,19 @@ class BareRig(ProcessRig):
     cgroups = False
 
 
+class SlurmRig(ProcessRig):
+    """A real cluster, in the partition that is one node of it, so that what runs can be counted."""
+
+    conf = ""
+
+    def make_engine(self) -> SlurmEngine:
+        return SlurmEngine(Slurm(conf=self.conf, partition="one"), Process(**self.settings), logs_dir=self.tmp / "logs")
+
+    async def tear_down(self) -> None:
+        await self._end_all()
+        await self.disconnect()
+
+
 def alive(pid: int) -> bool:
     """It is there, and not a zombie."""
     try:
@@ -250,6 +264,9 @@ def alive(pid: int) -> bool:
 
 
 RIGS = {"fake": FakeRig, "fake-queue": QueueRig, "process": ProcessRig, "process-without-cgroups": BareRig}
+SlurmRig.conf = os.environ.get("BATCHERY_TEST_SLURM", "")
+if SlurmRig.conf:
+    RIGS["slurm"] = SlurmRig
 
 
 async def _use(rig: Rig, settings: dict):
@@ -264,7 +281,7 @@ async def _use(rig: Rig, settings: dict):
 @pytest.fixture(scope="session")
 def shared_data(tmp_path_factory):
     """A data directory for each kind of agent, so that not every test starts one."""
-    kinds = {name: kind for name, kind in RIGS.items() if issubclass(kind, ProcessRig)}
+    kinds = {name: kind for name, kind in RIGS.items() if issubclass(kind, ProcessRig) and kind is not SlurmRig}
     places = {name: tmp_path_factory.mktemp(name) for name in kinds}
     yield places
     for name in kinds:

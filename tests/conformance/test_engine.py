@@ -93,7 +93,8 @@ async def test_orders_beyond_the_pool_are_held_and_begin_in_order(rig):
             rig.release(order)
         await rig.ended(order)
     begun = [r.key for r in rig.reports if isinstance(r, Started)]
-    assert begun == [o.key for o in orders]
+    assert {*begun[:2]} == {o.key for o in orders[:2]}  # on a cluster, these begin at the same time
+    assert begun[2:] == [o.key for o in orders[2:]]
 
 
 async def test_orders_beyond_the_memory_are_held_whatever_their_pool(rig):

@@ -290,6 +290,15 @@ class Capacity(Struct, frozen=True):
     gpus: int = 0
     clamp: bool = True  #: a job too large only for this host runs alone, cut to it
     ahead: int = 0
+    queues: bool = False  #: the engine has a queue of its own: memory and gpus are its largest host's, vCPUs its sum
+    vcpus: int = 0  #: whole CPUs, 0 for those of this host
+
+
+class Words(Struct):
+    """What the engine says of what waits for it; its own, never stored."""
+
+    attempts: dict[AttemptKey, str] = {}
+    trouble: str = ""  #: why nothing new begins at all
 
 
 class Policy(Struct, frozen=True):
@@ -348,6 +357,7 @@ class World(Struct):
     used_gpus: int = 0
     live: dict[AttemptKey, Attempt] = {}
     offered: int = 0  #: attempts that are OFFERED
+    words: Words = field(default_factory=Words)
     pace: dict[Resources, int] = {}  #: ms a task of this size took lately; a hint, not compared
     schedule_wanted: bool = True
     evaluate_at: int = 0  #: when the alarm for the oldest job not yet evaluated rings, 0 for none

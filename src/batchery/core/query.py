@@ -148,6 +148,8 @@ def _facts(
     if not reason and code in (RUNNABLE, OFFERED):
         queue = world.queues.get(job.queue)
         reason = blocked_words(world, queue, job.shape.resources) if queue is not None else ""
+    if not reason and code == OFFERED and live is not None:
+        reason = world.words.attempts.get(live.key) or world.words.trouble
     return Facts(
         id=job.id if number is None else f"{job.id}:{number}",
         job=job.id,

@@ -74,6 +74,8 @@ class Room:
         """What there is not enough of now: "vCPU", "memory", "GPU", or "" """
         if self.pools.get(environment.pool, 0) + need.vcpus > environment.max_vcpus:
             return "vCPU"
+        if self.world.capacity.queues:
+            return ""
         if need.memory > self.memory:
             return "memory"
         return "GPU" if need.gpus > self.gpus else ""

@@ -62,7 +62,10 @@ class Survey(Struct, frozen=True):
 
 
 class Engine(Protocol):
-    """What every engine does. All calls are idempotent by key."""
+    """What every engine does. All calls are idempotent by key.
+
+    One whose orders may wait for long has a member ``words`` too (core.model.Words), which it keeps up to date.
+    """
 
     name: str
 

@@ -205,6 +205,7 @@ class Loop:
     async def _load(self) -> None:
         world = await self._writer.do(self.store.load)
         world.policy = Policy(strict_head=self.config.strict_head, submitted_for=self.config.submitted_for)
+        world.words = getattr(self.engine, "words", world.words)
         self.world = world
         self._trusted = True
 

@@ -1,0 +1,189 @@
+"""One attempt on its way through Slurm: what is kept of it, and its end in the port's words. Pure."""
+
+import math
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from batchery.config import Process, Slurm, SlurmTarget
+from batchery.core.messages import ContainerEnd, Exited, Report, Started, Starting
+from batchery.core.model import START_FAILED, TERMINATED, AttemptKey
+from batchery.engines.engine import Order
+from batchery.engines.images import cannot_start, entry
+from batchery.engines.logindex import LogIndex
+from batchery.engines.room import Share
+from batchery.engines.slurmcli import Options
+from batchery.engines.slurmfiles import Found
+from batchery.engines.slurmscript import cannot_be_said, order_text
+from batchery.engines.slurmstate import Verdict, verdict
+from batchery.engines.ulimits import ulimits
+
+# Phases.
+HELD: Final = "held"  #: here, until its pool has room
+WAITING: Final = "waiting"  #: to be sent to Slurm, or sent
+BEGINS: Final = "begins"  #: the node is made ready, or the prolog runs
+RUNS: Final = "runs"
+ENDED: Final = "ended"  #: told, and not acknowledged
+
+#: Slurm ends a job this long after its own limit would have: minutes for a prolog and a slow node.
+TIME_MARGIN_S: Final = 300
+
+_SURVEY: Final = {HELD: "held", WAITING: "held", BEGINS: "starting", RUNS: "running", ENDED: "ended"}
+_ERRORS: Final = {"no such file or directory": 2, "permission denied": 13}
+
+
+class Attempt:
+    """Times are ms since the epoch, those named ``*_at`` seconds of the loop's clock; 0 for what has not happened."""
+
+    __slots__ = (
+        "absent_at",
+        "element",
+        "end",
+        "exit_at",
+        "grace",
+        "index",
+        "kill_at",
+        "killed",
+        "meta",
+        "node",
+        "options",
+        "phase",
+        "sent_at",
+        "share",
+        "signal_at",
+        "started",
+        "starting",
+        "submission",
+        "text",
+        "tries",
+    )
+
+    def __init__(self, meta: dict[str, Any], text: str = "", resume: bool = False) -> None:
+        self.meta = meta
+        self.text = text  # of its order, until that is written
+        self.options = Options(*meta["options"][:-1], tuple(meta["options"][-1]))
+        self.phase = HELD
+        self.share: Share | None = None
+        self.submission = ""
+        self.element = 0
+        self.sent_at = 0.0
+        self.absent_at = 0.0  # since when Slurm does not list it
+        self.exit_at = 0.0  # since when its exit waits for Slurm's word
+        self.tries = 0
+        self.starting = 0
+        self.started = 0
+        self.node = ""
+        self.killed = ""  # cause
+        self.grace = 0  # whole seconds
+        self.kill_at = 0.0
+        self.signal_at = 0.0
+        self.end: Report | None = None
+        self.index = LogIndex(meta["log"], resume)
+
+    @property
+    def key(self) -> AttemptKey:
+        return AttemptKey(*self.meta["key"])
+
+    @property
+    def task(self) -> str:
+        return str(self.meta["task"])
+
+    @property
+    def where(self) -> tuple[str, int]:
+        return self.submission, self.element
+
+    @property
+    def survey_state(self) -> str:
+        return _SURVEY[self.phase]
+
+    def news(self) -> Report | None:
+        """What is to be told of it (again)."""
+        if self.end is not None:
+            return self.end
+        if self.phase == RUNS:
+            return Started(self.key, self.started)
+        return Starting(self.key, self.starting) if self.phase == BEGINS else None
+
+    def ends(self, cause: str, at: int, code: int | None = None, reason: str = "", host: str = "") -> Exited:
+        """Its end without an exit code of its own."""
+        began = self.started
+        container = ContainerEnd(self.meta["name"], code if began else None, reason)
+        return Exited(self.key, max(at, began), cause, began, (container,), host=host)
+
+    def ends_by(self, found: Found, state: str) -> Exited:
+        """Its end, by the files. ``state``: Slurm's, "" if it was not asked."""
+        assert found.exit is not None
+        left = found.exit
+        if found.failed:
+            words = self._cannot_start(found.failed)
+            cause = self.killed or START_FAILED
+            return Exited(self.key, left.at, cause, 0, (ContainerEnd(self.meta["name"], None, words),))
+        said: Verdict = verdict(left.code, self.killed if left.ended_by == "SLURM" else left.ended_by, state)
+        if not self.started and said.cause == "EXIT":
+            words = f"CannotStartContainerError: the wrapper exited with {left.code}"
+            return Exited(self.key, left.at, START_FAILED, 0, (ContainerEnd(self.meta["name"], None, words),))
+        end = ContainerEnd(self.meta["name"], said.code if self.started else None, said.reason)
+        at = max(left.at, self.started)
+        return Exited(self.key, at, said.cause, self.started, (end,), left.cpu_ms, left.peak_mib, host=self.node)
+
+    def _cannot_start(self, words: str) -> str:
+        error = _ERRORS.get(words)
+        if error is None:
+            return f"CannotStartContainerError: {words}"
+        return cannot_start((self.meta["program"],), self.meta["image"], error)
+
+
+def wants_slurms_word(found: Found, killed: str) -> bool:
+    """Whether how it ended cannot be said without Slurm: a signal of somebody else's, or too little memory."""
+    return found.exit is not None and not killed and (found.exit.ended_by == "SLURM" or found.exit.code == 137)
+
+
+def target_of(settings: Slurm, environment: str) -> SlurmTarget:
+    """Where jobs of this compute environment go: the first pattern that fits, else [slurm] itself."""
+    for pattern, target in settings.environments.items():
+        if fnmatchcase(environment, pattern):
+            return target
+    return settings
+
+
+def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> tuple[Attempt, str]:
+    """An order made ready to be sent, and why it can never be started, "" if it can. ``memory``: of the largest node,
+    MiB."""
+    container = order.containers[0]
+    target = target_of(settings, order.environment_name)
+    run = entry(process.images, container.image, container.command, container.environment)
+    argv = (*(word.replace("{image}", container.image) for word in target.container), *run.argv)
+    environment = {**run.environment, "BATCHERY_ATTEMPT": str(order.key)}
+    grace = math.ceil(container.stop_timeout / 1000)
+    limit = math.ceil(order.timeout / 1000)
+    options = Options(
+        cpus=max(1, math.ceil(min(order.resources.vcpus, order.pool_vcpus) / 1000)),
+        memory=min(order.resources.memory, memory) if memory else order.resources.memory,
+        gpus=order.resources.gpus,
+        minutes=math.ceil((limit + grace + TIME_MARGIN_S) / 60) if limit else 0,
+        partition=target.partition,
+        account=target.account,
+        qos=target.qos,
+        constraint=target.constraint,
+        extra=tuple(target.options),
+    )
+    meta = {
+        "key": list(order.key),
+        "task": order.task_id,
+        "limit": limit,
+        "grace": grace,
+        "log": container.log_path,
+        "name": container.name,
+        "image": container.image,
+        "program": argv[0] if argv else "",
+        "pool": [order.pool, min(order.resources.vcpus, order.pool_vcpus)],
+        "comment": f"{order.environment_name} {order.key.job}",
+        "options": list(options),
+    }
+    words = cannot_be_said(argv, environment, container.image)
+    text = "" if words else order_text(meta, argv, environment, process.prolog, ulimits(container.spec))
+    return Attempt(meta, text), words
+
+
+def killed_too_late(attempt: Attempt, now: float) -> bool:
+    """The wrapper had its grace and more, and has not ended."""
+    return bool(attempt.killed == TERMINATED and attempt.kill_at) and now > attempt.kill_at + attempt.grace + 20
