@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types unit tidy shapes diagrams sim demo bench clean
+.PHONY: help setup run test test-slurm check lint types unit tidy shapes diagrams sim demo bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ types: $(VENV)/.dev ## mypy --strict
 
 unit: $(VENV)/.dev ## all tests (options: PYTEST_ARGS="-k cancel")
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+test-slurm: $(VENV)/.dev ## tests on a real Slurm cluster of three nodes (root and Debian's packages)
+	$(BIN)/python -m tools.slurmtest $(PYTEST_ARGS)
 
 tidy: $(VENV)/.dev ## the house rules alone: imports, sizes, generated code fresh
 	$(BIN)/python -m pytest -q tests/tidy

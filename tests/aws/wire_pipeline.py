@@ -50,6 +50,20 @@ def _session() -> Any:
     return boto3.session.Session(aws_access_key_id="AKIAEXAMPLE", aws_secret_access_key="secret")
 
 
+#: The engine to test: a file of settings, such as the one that `tools/slurm up DIR` writes. Empty: host processes.
+ENGINE = os.environ.get("BATCHERY_TEST_CONFIG", "")
+
+
+def _engine_settings() -> tuple[str, str]:
+    """What stands before the tables of that file, and the tables; places are the test's own."""
+    if not ENGINE:
+        return "", ""
+    text = Path(ENGINE).read_text()
+    head, bracket, tables = text.partition("\n[")
+    own = ("data", "logs", "port")
+    return "\n".join(line for line in head.splitlines() if not line.startswith(own)), bracket + tables
+
+
 class Server:
     """A server with its data in ``folder``; it can be killed and started again."""
 
@@ -58,7 +72,9 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = folder / "batchery.toml"
-        self.config.write_text(f"{settings}\n[limits]\ntimeout_seconds = 1\n[process]\nagent_linger = 1\n{process}")
+        head, tables = _engine_settings()
+        own = f"[limits]\ntimeout_seconds = 1\n[process]\nagent_linger = 1\n{process}"
+        self.config.write_text(f"{settings}\n{head}\n{own}\n{tables}")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> "Server":

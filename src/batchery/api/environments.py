@@ -141,13 +141,15 @@ async def describe_compute_environments(
         call, "ComputeEnvironments", environments, ask.compute_environments, ask.max_results, ask.next_token
     )
     tags = await call.service.reads.tags([environment.arn for environment in page])
+    trouble = call.service.look(query.trouble)
     return DescribeComputeEnvironmentsResponse(
-        compute_environments=[_detail(environment, tags.get(environment.arn, {})) for environment in page],
+        compute_environments=[_detail(environment, tags.get(environment.arn, {}), trouble) for environment in page],
         next_token=token,
     )
 
 
-def _detail(environment: Environment, tags: dict[str, str]) -> ComputeEnvironmentDetail:
+def _detail(environment: Environment, tags: dict[str, str], trouble: str) -> ComputeEnvironmentDetail:
+    """``trouble``: why the engine begins nothing, in its words."""
     return replace(
         msgspec.json.decode(environment.doc, type=ComputeEnvironmentDetail),
         compute_environment_name=environment.name,
@@ -155,7 +157,7 @@ def _detail(environment: Environment, tags: dict[str, str]) -> ComputeEnvironmen
         ecs_cluster_arn=cluster_arn(environment.arn),
         state=environment.state,
         status=environment.status,
-        status_reason=environment.status_reason or None,
+        status_reason=trouble or environment.status_reason or None,
         uuid=environment.uuid,
         tags=tags,
     )

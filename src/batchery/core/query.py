@@ -125,6 +125,11 @@ def facts(world: World, realm: Realm, refs: list[str]) -> dict[str, Facts]:
     return found
 
 
+def trouble(world: World) -> str:
+    """Why the engine begins nothing at all, "" if it does."""
+    return world.words.trouble
+
+
 def of_job(world: World, job: Job) -> Facts:
     """An open job as a whole."""
     task = None if job.size else job.tasks.get(0)

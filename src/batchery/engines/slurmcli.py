@@ -50,6 +50,8 @@ class Options(NamedTuple):
 class Driver(Protocol):
     """How Slurm is spoken to. Every call may raise Refused or Unreachable."""
 
+    name: str
+
     async def config(self) -> dict[str, str]:
         """slurm.conf as the controller has it."""
         ...

@@ -310,8 +310,8 @@ class Desk:
             await self.driver.cancel(strays)
 
     async def _signal(self, kills: list[Attempt], rows: Listing, now: float) -> None:
-        hard = []
-        soft = []
+        hard: list[str] = []
+        soft: list[str] = []
         for attempt in kills:
             row = rows.get(attempt.where)
             attempt.signal_at = now

@@ -60,7 +60,7 @@ class Attempt:
     def __init__(self, meta: dict[str, Any], text: str = "", resume: bool = False) -> None:
         self.meta = meta
         self.text = text  # of its order, until that is written
-        self.options = Options(*meta["options"][:-1], tuple(meta["options"][-1]))
+        self.options = Options(*meta["options"])._replace(extra=tuple(meta["options"][-1]))
         self.phase = HELD
         self.share: Share | None = None
         self.submission = ""

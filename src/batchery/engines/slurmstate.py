@@ -50,7 +50,7 @@ class Row(NamedTuple):
     """One job, or one element of an array."""
 
     name: str
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs of a row
     id: str  # as scancel takes it
     state: str
     node: str
