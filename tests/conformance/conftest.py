@@ -245,9 +245,11 @@ class SlurmRig(ProcessRig):
     """A real cluster, in the partition that is one node of it, so that what runs can be counted."""
 
     conf = ""
+    partition = "one"
 
     def make_engine(self) -> SlurmEngine:
-        return SlurmEngine(Slurm(conf=self.conf, partition="one"), Process(**self.settings), logs_dir=self.tmp / "logs")
+        slurm = Slurm(conf=self.conf, partition=self.partition)
+        return SlurmEngine(slurm, Process(**self.settings), logs_dir=self.tmp / "logs")
 
     async def tear_down(self) -> None:
         await self._end_all()

@@ -34,7 +34,13 @@ _b_at=$1 _b_news=$2 _b_job=$3 _b_node=$4 _b_gpus=$5
 _b_hit= _b_pid= _b_killer= _b_dog= _b_cause=
 trap '_b_hit=1; _b_stop' TERM
 cd "$_b_at" 2>/dev/null || exit 113
-mkdir claim 2>/dev/null || exit 114
+_b_second() { # a launch too many: as long as the first one lives here, Slurm is not to think that it is over
+  read -r _b_host _b_pid <claim/by && [ "$_b_host" = "$_b_node" ] || exit 114
+  while [ ! -e exit ] && kill -0 "$_b_pid"; do sleep 2; done
+  exit 114
+}
+mkdir claim 2>/dev/null || _b_second 2>/dev/null
+echo "$_b_node $$" >claim/by
 read -r _b_x _b_task _b_limit _b_grace _b_prolog _b_log <order || exit 115
 _b_news=$_b_news/$_b_task
 if [ -x /usr/bin/setsid ]; then _b_setsid=/usr/bin/setsid; else _b_setsid=; fi

@@ -28,6 +28,8 @@ _PHASES: Final = {
     ),
 }
 
+#: A job that died of a signal in one of these did not end by itself, though its own process may have died first.
+_ENDED_BY_SLURM: Final = ("CANCELLED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED")
 OUT_OF_MEMORY: Final = "OutOfMemoryError: Container killed due to memory usage"
 KILLED: Final = 137
 #: States of a node that works, or will by itself.
@@ -170,19 +172,20 @@ def verdict(code: int, ended_by: str, state: str) -> Verdict:
         return Verdict(ended_by, code)
     if state == "OUT_OF_MEMORY" and code:
         return Verdict(EXIT, KILLED, OUT_OF_MEMORY)
-    if ended_by == "SLURM":
+    if ended_by == "SLURM" or (code > 128 and state in _ENDED_BY_SLURM):
         return ended_by_slurm(state, code)
     return Verdict(EXIT, code)
 
 
 def ended_by_slurm(state: str, code: int | None) -> Verdict:
-    """The end of an attempt that Slurm ended. ``code``: None if it left none."""
+    """The end of an attempt that Slurm ended. ``code``: None if it left none, for which its wrapper must have been
+    killed with it: then its host is to blame, whatever Slurm saw."""
     if state == "OUT_OF_MEMORY":
         return Verdict(EXIT, KILLED, OUT_OF_MEMORY)
     if state in ("TIMEOUT", "DEADLINE"):
         return Verdict(TIMEOUT, KILLED if code is None else code, f"Slurm: {state}")
     if state == "CANCELLED":
         return Verdict(TERMINATED, KILLED if code is None else code, "Slurm: CANCELLED")
-    if state in ("COMPLETED", "FAILED"):
-        return Verdict(EXIT, KILLED if code is None else code, f"Slurm: {state}")
+    if state in ("COMPLETED", "FAILED") and code is not None:
+        return Verdict(EXIT, code)
     return Verdict(HOST, None, f"Slurm: {state or 'forgotten'}")
