@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 TOOL = Path(__file__).with_name("slurm")
-NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "slurmrestd")
+NEEDED = ("slurmctld", "slurmd", "munged", "sbatch")
 #: One node's memory is what the conformance suite hands out; FIFO, as it expects of an engine without a queue.
 CLUSTER = ("--mem", "1000", "--set", "SchedulerType=sched/builtin")
 WIRE = ["tests/aws/test_cancel_single.py", "tests/aws/test_cancel_arrays.py", "tests/aws/test_jobs.py"]
@@ -23,9 +23,7 @@ def lacking() -> str:
         return "a cluster of our own needs Linux and root"
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     missing = [name for name in NEEDED if not shutil.which(name, path=path)]
-    return (
-        f"not there: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge slurmrestd)" if missing else ""
-    )
+    return f"not there: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)" if missing else ""
 
 
 def suites(folder: Path, arguments: list[str]) -> int:

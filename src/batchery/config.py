@@ -56,8 +56,6 @@ class Slurm(SlurmTarget, frozen=True, forbid_unknown_fields=True):
     """[slurm]: a Slurm cluster. Its own members are for environments that no pattern fits."""
 
     conf: str = ""  # slurm.conf; "" is what Slurm's commands find by themselves
-    rest: str = ""  # slurmrestd instead of the commands: unix:/path or http://host:port
-    token: str = ""  # file with the JWT for slurmrestd over HTTP
     environments: dict[str, SlurmTarget] = {}  # pattern of names (shell wildcards) -> target
 
 

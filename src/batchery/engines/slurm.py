@@ -54,7 +54,7 @@ class SlurmEngine:
     def __init__(self, settings: Slurm, process: Process, *, logs_dir: Path, driver: Driver | None = None) -> None:
         self._settings, self._process = settings, process
         self.words = Words()
-        self._driver = driver or choose_driver(settings)
+        self._driver = driver or CommandLine(settings.conf)
         self._spool = Spool(logs_dir.resolve() / "slurm")
         self._files = ThreadPoolExecutor(1, "slurm-files")
         self.desk = Desk(self._driver, self._spool, self.words, self._settle, self._over, self._say)
@@ -307,24 +307,25 @@ class SlurmEngine:
                 attempt.exit_at = time.monotonic()
                 self.desk.hurry()
         else:
-            self._over(attempt, attempt.ends_by(found, ""))
+            self._over(attempt, attempt.ends_by(found, ""), by_files=True)
 
-    def _over(self, attempt: Attempt, end: Report) -> None:
-        """It has ended: told until it is acknowledged."""
+    def _over(self, attempt: Attempt, end: Report, by_files: bool = False) -> None:
+        """It has ended: told until it is acknowledged. ``by_files``: its files say so, and will say so again."""
         attempt.end = end
         attempt.phase = ENDED
         self.desk.forget(attempt)
         if attempt.share is not None:
             self._room.give(attempt.share)
             attempt.share = None
-        self._files.submit(self._put_away, attempt, end)
+        self._files.submit(self._put_away, attempt, None if by_files else end)
         self._say(end)
         self.desk.room_again()
         self._admit()
 
-    def _put_away(self, attempt: Attempt, end: Report) -> None:
+    def _put_away(self, attempt: Attempt, end: Report | None) -> None:
         attempt.index.sample(now_ms())
-        self._spool.write_verdict(attempt.task, msgspec.to_builtins(end))
+        if end is not None:
+            self._spool.write_verdict(attempt.task, msgspec.to_builtins(end))
 
     def _repeat(self, attempts: Iterable[Attempt]) -> None:
         for attempt in attempts:
@@ -362,11 +363,6 @@ class SlurmEngine:
         if self.words.trouble:
             found["controller"] = f"no answer: {self.words.trouble}"
         return found
-
-
-def choose_driver(settings: Slurm) -> Driver:
-    """slurmrestd if the settings name one, else the commands."""
-    return CommandLine(settings.conf)
 
 
 def sample(attempts: list[Attempt]) -> None:

@@ -338,7 +338,7 @@ class Desk:
             over = row is None or row.phase == slurmstate.OVER
             if found.exit is not None:
                 if over or time.monotonic() - attempt.exit_at > FORGOTTEN_S:
-                    self._over(attempt, attempt.ends_by(found, state if over else ""))
+                    self._over(attempt, attempt.ends_by(found, (state or slurmstate.FORGOTTEN) if over else ""))
             elif not over:
                 attempt.absent_at = 0.0
             elif found.claimed:

@@ -28,8 +28,18 @@ _PHASES: Final = {
     ),
 }
 
+FORGOTTEN: Final = "forgotten"  #: Slurm was asked, and has never heard of it
 #: A job that died of a signal in one of these did not end by itself, though its own process may have died first.
-_ENDED_BY_SLURM: Final = ("CANCELLED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED")
+_ENDED_BY_SLURM: Final = (
+    "CANCELLED",
+    "TIMEOUT",
+    "DEADLINE",
+    "NODE_FAIL",
+    "PREEMPTED",
+    "BOOT_FAIL",
+    "REVOKED",
+    FORGOTTEN,
+)
 OUT_OF_MEMORY: Final = "OutOfMemoryError: Container killed due to memory usage"
 KILLED: Final = 137
 #: States of a node that works, or will by itself.
@@ -188,4 +198,4 @@ def ended_by_slurm(state: str, code: int | None) -> Verdict:
         return Verdict(TERMINATED, KILLED if code is None else code, "Slurm: CANCELLED")
     if state in ("COMPLETED", "FAILED") and code is not None:
         return Verdict(EXIT, code)
-    return Verdict(HOST, None, f"Slurm: {state or 'forgotten'}")
+    return Verdict(HOST, None, f"Slurm: {state or FORGOTTEN}")
