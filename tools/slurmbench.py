@@ -90,7 +90,8 @@ def main(arguments: list[str]) -> None:
     before, batchery, after = slurms_own(conf, jobs), ours(folder, jobs), slurms_own(conf, jobs)
     own = (before + after) / 2
     print(
-        f"{jobs} jobs: Slurm's own array {before:.1f} s and {after:.1f} s, Batchery {batchery:.1f} s: {batchery / own:.2f}"
+        f"{jobs} jobs: Slurm's own array {before:.1f} s and {after:.1f} s, "
+        f"Batchery {batchery:.1f} s: {batchery / own:.2f}"
     )
 
 
