@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slurm check lint types unit tidy shapes diagrams sim demo bench clean
+.PHONY: help setup run test test-slurm test-containers check lint types unit tidy shapes diagrams sim demo bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(VENV)/.run: pyproject.toml tools/venv.sh
 	@sh tools/venv.sh "$(PYTHON)" "$(VENV)" "."
@@ -43,6 +43,18 @@ unit: $(VENV)/.dev ## all tests (options: PYTEST_ARGS="-k cancel")
 
 test-slurm: $(VENV)/.dev ## tests on a real Slurm cluster of three nodes (root and Debian's packages)
 	$(BIN)/python -m tools.slurmtest $(PYTEST_ARGS)
+
+CONTAINERS ?= /var/tmp/batchery-containers
+
+test-containers: $(VENV)/.dev ## the engine's tests, cancels and terminations on Docker and on Podman (Debian, root)
+	tools/containers up $(CONTAINERS)
+	BATCHERY_TEST_CONTAINERS=$(CONTAINERS) $(BIN)/python -m pytest -q tests/conformance -k "docker or podman"
+	for engine in docker podman; do \
+	  BATCHERY_TEST_CONTAINERS=$(CONTAINERS) BATCHERY_TEST_ENGINE=$$engine $(BIN)/python -m pytest -q \
+	    tests/aws/test_cancel_single.py tests/aws/test_cancel_arrays.py tests/aws/test_cancel_requests.py \
+	    tests/aws/test_job_endpoints.py || exit 1; \
+	done
+	tools/containers down $(CONTAINERS)
 
 tidy: $(VENV)/.dev ## the house rules alone: imports, sizes, generated code fresh
 	$(BIN)/python -m pytest -q tests/tidy

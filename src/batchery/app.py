@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import errno
 import gc
+import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,16 +19,20 @@ from msgspec.structs import replace
 
 from batchery.api import definitions, environments, jobs, listing, logs, own, queues, tags, trail
 from batchery.api.http import make_app
-from batchery.api.keys import Keys, KeysError, check_can_serve
+from batchery.api.jobendpoints import JobEndpoints
+from batchery.api.jobkeys import JobKeys, secret_of
+from batchery.api.keys import Keys, KeysError, check_can_serve, keys_required
 from batchery.api.readymade import ensure_realm_command
 from batchery.api.serving import uvicorn_config
 from batchery.config import Config
 from batchery.core.messages import EnsureRealm, Stop
 from batchery.core.model import Realm
-from batchery.core.query import running_count
+from batchery.core.query import alive, running_count
+from batchery.engines.container import ContainerEngine
 from batchery.engines.engine import Engine, EngineError
 from batchery.engines.local import LocalEngine
 from batchery.engines.slurm import SlurmEngine
+from batchery.engines.sockets import DOCKER, PODMAN, any_runtime, runtime_for
 from batchery.run.activity import ActivityLog
 from batchery.run.loop import Loop
 from batchery.run.retention import Retention
@@ -37,6 +43,8 @@ from batchery.store.store import StoreError
 HANDLERS = (definitions, environments, jobs, listing, logs, own, queues, tags, trail)
 
 SWITCH_INTERVAL_S = 0.0005  #: of the interpreter: a commit thread hands the GIL back sooner
+log = logging.getLogger("batchery.app")
+
 STOP_WORDS = "The Batchery server was stopped with its jobs."
 
 
@@ -45,12 +53,30 @@ class StartError(Exception):
 
 
 def choose_engine(config: Config) -> Engine:
-    """The engine that a configuration names."""
-    if config.engine in ("process", "auto"):
-        return LocalEngine(Path(config.data), config.process, logs_dir=Path(config.logs))
-    if config.engine == "slurm":
-        return SlurmEngine(config.slurm, config.process, logs_dir=Path(config.logs))
-    raise StartError(f'There is no engine "{config.engine}" in this version: use --engine process.')
+    """The engine that a configuration names; "auto" is a container runtime that works, else host processes.
+
+    Raises StartError.
+    """
+    data, logs = Path(config.data), Path(config.logs)
+    runtime = None
+    try:
+        if config.engine in (DOCKER, PODMAN):
+            runtime = runtime_for(config.engine, config.container, data)
+        elif config.engine == "auto":
+            runtime = any_runtime(config.container, data, _notice)
+        elif config.engine == "slurm":
+            return SlurmEngine(config.slurm, config.process, logs_dir=logs)
+        elif config.engine != "process":
+            raise StartError(f'There is no engine "{config.engine}": use process, docker, podman, slurm or auto.')
+    except EngineError as error:
+        raise StartError(str(error)) from None
+    if runtime is None:
+        return LocalEngine(data, config.process, logs_dir=logs)
+    return ContainerEngine(data, config.container, runtime, logs_dir=logs)
+
+
+def _notice(why: str) -> None:
+    log.warning("No container runtime works, so jobs run as processes of this host and images are not used. %s", why)
 
 
 def listen(config: Config) -> socket.socket:
@@ -85,8 +111,13 @@ class QuietServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def running(config: Config, engine: Engine | None = None) -> AsyncIterator[Loop]:
-    """The service without HTTP: store, engine and loop. Raises StartError."""
+async def running(
+    config: Config, engine: Engine | None = None, endpoints: Callable[[Config, Loop], JobEndpoints] | None = None
+) -> AsyncIterator[Loop]:
+    """The service without HTTP: store, engine and loop. ``endpoints``: of jobs, once there is a loop to ask.
+
+    Raises StartError.
+    """
     data = Path(config.data)
     config = replace(config, logs=config.logs or str(data / "logs"))
     try:
@@ -100,7 +131,12 @@ async def running(config: Config, engine: Engine | None = None) -> AsyncIterator
     def open_realm(realm: Realm, now: int, uuid: str) -> EnsureRealm:
         return ensure_realm_command(realm, engine.capacity().vcpus or host_vcpus(), now, uuid)
 
+    if config.engine == "auto":
+        config = replace(config, engine=engine.name)  # what it has become: SubmitJob asks
     loop = Loop(config, store, store.reads, engine, open_realm)
+    if endpoints is not None:
+        own = endpoints(config, loop)
+        loop.job_variables = lambda key, realm, role: own.variables(key, realm, role, time.time())
     try:
         await loop.start()
     except (StoreError, EngineError) as error:
@@ -134,8 +170,10 @@ async def serve(
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(50_000, 20, 50)
     try:
-        async with running(config) as loop:
-            server = QuietServer(uvicorn_config(make_app(loop, keys, config, lambda: loop.serving), config, sock))
+        own = OwnAddresses(keys, sock)
+        async with running(config, endpoints=own) as loop:
+            app = make_app(loop, keys, config, lambda: loop.serving, jobs=own.made)
+            server = QuietServer(uvicorn_config(app, config, sock))
             http = asyncio.create_task(server.serve(sockets=[sock]))
             housekeeping = Housekeeping(loop)
             await _until_started(server, http)
@@ -159,6 +197,24 @@ async def serve(
             return left
     finally:
         sock.close()
+
+
+class OwnAddresses:
+    """Makes the endpoints of jobs, once there is a loop: where jobs reach this server, and with which keys."""
+
+    def __init__(self, keys: Keys, sock: socket.socket) -> None:
+        self.keys = keys
+        host, port = sock.getsockname()[:2]
+        name = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
+        self.url = f"http://{name}:{port}"
+        self.made: JobEndpoints | None = None
+
+    def __call__(self, config: Config, loop: Loop) -> JobEndpoints:
+        required = keys_required(config)
+        secret = secret_of(Path(config.data))
+        jobs = JobKeys(secret, self.keys, required, lambda key: bool(loop.look(alive, [key])))
+        self.made = JobEndpoints(jobs, self.url, config.container.network if config.engine != "process" else "")
+        return self.made
 
 
 async def _until_started(server: uvicorn.Server, http: "asyncio.Task[None]") -> None:

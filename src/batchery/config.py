@@ -6,6 +6,7 @@ BATCHERY_LIMITS_TIMEOUT_SECONDS. Lists and tables (`[process.images]`) have no v
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,6 +60,33 @@ class Slurm(SlurmTarget, frozen=True, forbid_unknown_fields=True):
     environments: dict[str, SlurmTarget] = {}  # pattern of names (shell wildcards) -> target
 
 
+class Registry(Struct, frozen=True, forbid_unknown_fields=True):
+    """[container.registries."HOST"]: who we are to a registry of images."""
+
+    username: str = ""
+    password: str = ""
+    password_file: str = ""  # read at every pull; wins over `password`
+
+
+class Container(Struct, frozen=True, forbid_unknown_fields=True):
+    """[container]: jobs in containers of Docker or Podman."""
+
+    socket: str = ""  # of the runtime's API; "" looks where they usually are
+    network: str = "host"  # host | bridge | none
+    pull: str = "missing"  # missing | always | never
+    registries: dict[str, Registry] = {}
+    volumes: list[str] = []  # given to every job: "/data" or "/host:/inside" or "/host:/inside:ro"
+    ulimits: dict[str, str] = {}  # of jobs that name none: {nofile = "1024:20000"}
+    prolog: list[str] = []  # run on the host before each container, in the job's environment; STARTING meanwhile
+    oversize: str = "clamp"  # clamp | wait
+    memory: int = 0  # MiB to hand out; 0 is the host's
+    gpus: int = -1  # -1: count them
+
+    def volumes_given(self) -> list[str]:
+        """``volumes`` as binds."""
+        return [one if ":" in one else f"{one}:{one}" for one in self.volumes]
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """[limits]: AWS's numbers. Source: userguide/service_limits.html unless noted."""
 
@@ -103,9 +131,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     require_keys: bool | None = None  # None: not on loopback, always elsewhere
     process: Process = Process()
     slurm: Slurm = Slurm()
+    container: Container = Container()
     limits: Limits = Limits()
 
 
+_ULIMIT = re.compile(r"-?\d+(:-?\d+)?")
 #: Settings that are paths: `~` is expanded, a relative one in a file is beside that file.
 PATHS = ("data", "logs", "activity_log")
 
@@ -200,6 +230,26 @@ def _check(config: Config) -> None:
         (
             config.process.oversize in ("clamp", "wait"),
             f'process.oversize is {config.process.oversize!r}, and must be "clamp" or "wait".',
+        ),
+        (
+            config.container.oversize in ("clamp", "wait"),
+            f'container.oversize is {config.container.oversize!r}, and must be "clamp" or "wait".',
+        ),
+        (
+            config.container.network in ("host", "bridge", "none"),
+            f'container.network is {config.container.network!r}, and must be "host", "bridge" or "none".',
+        ),
+        (
+            config.container.pull in ("missing", "always", "never"),
+            f'container.pull is {config.container.pull!r}, and must be "missing", "always" or "never".',
+        ),
+        (
+            all(_ULIMIT.fullmatch(text) for text in config.container.ulimits.values()),
+            'Every value under [container.ulimits] must be "SOFT:HARD" or one number.',
+        ),
+        (
+            all(one.startswith("/") for one in config.container.volumes),
+            "Every entry of container.volumes must begin with a path of the host.",
         ),
         (
             all(value > 0 for value in msgspec.structs.asdict(config.limits).values()),

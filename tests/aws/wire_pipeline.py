@@ -19,6 +19,8 @@ import boto3
 from botocore.config import Config as BotoConfig
 
 #: Holds an attempt in STARTING: the prolog waits for the gate that the job's environment names.
+#: What runs the jobs: process, docker or podman; the latter two through the sockets that `tools/containers up` left.
+ENGINE = os.environ.get("BATCHERY_TEST_ENGINE", "process")
 PROLOG = """prolog = ["sh", "-c", '''test -z "$STARTING_GATE" || { : > "$STARTING_GATE.reached"; """
 PROLOG += """while [ ! -e "$STARTING_GATE" ]; do sleep 0.02; done; }''']\n"""
 
@@ -39,6 +41,14 @@ def until(found: Callable[[], Any], what: str = "", seconds: float = DEADLINE_S)
         time.sleep(0.02)
 
 
+def containers(folder: Path, prolog: str) -> str:
+    """[container] for the engine under test: jobs see the folder of all tests under its own name."""
+    left = os.environ.get("BATCHERY_TEST_CONTAINERS", "")
+    assert left, "BATCHERY_TEST_CONTAINERS must name the folder that `tools/containers up` was given"
+    all_tests = next(path for path in folder.parents if path.name.startswith("pytest-of-"))
+    return f"[container]\nsocket = '{left}/{ENGINE}.sock'\nvolumes = ['{all_tests}']\n{prolog}"
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
@@ -50,18 +60,20 @@ def _session() -> Any:
     return boto3.session.Session(aws_access_key_id="AKIAEXAMPLE", aws_secret_access_key="secret")
 
 
-#: The engine to test: a file of settings, such as the one that `tools/slurm up DIR` writes. Empty: host processes.
-ENGINE = os.environ.get("BATCHERY_TEST_CONFIG", "")
+#: A batchery.toml whose engine the tests are to use, as `tools/slurm up` writes one.
+CONFIG = os.environ.get("BATCHERY_TEST_CONFIG", "")
 
 
-def _engine_settings() -> tuple[str, str]:
-    """What stands before the tables of that file, and the tables; places are the test's own."""
-    if not ENGINE:
-        return "", ""
-    text = Path(ENGINE).read_text()
-    head, bracket, tables = text.partition("\n[")
-    own = ("data", "logs", "port")
-    return "\n".join(line for line in head.splitlines() if not line.startswith(own)), bracket + tables
+def _settings(folder: Path, settings: str, process: str) -> str:
+    """The TOML of a test's server, on the engine under test."""
+    limits = "[limits]\ntimeout_seconds = 1\n[process]\nagent_linger = 1\n"
+    if CONFIG:
+        head, bracket, tables = Path(CONFIG).read_text().partition("\n[")
+        own = ("data", "logs", "port")
+        head = "\n".join(line for line in head.splitlines() if not line.startswith(own))
+        return f"{settings}\n{head}\n{limits}{process}\n{bracket}{tables}"
+    rest = process if ENGINE == "process" else containers(folder, process)
+    return f"{settings}\nengine = {ENGINE!r}\n{limits}{rest}"
 
 
 class Server:
@@ -72,9 +84,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = folder / "batchery.toml"
-        head, tables = _engine_settings()
-        own = f"[limits]\ntimeout_seconds = 1\n[process]\nagent_linger = 1\n{process}"
-        self.config.write_text(f"{settings}\n{head}\n{own}\n{tables}")
+        self.config.write_text(_settings(folder, settings, process))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> "Server":
@@ -167,6 +177,7 @@ class Pipeline:
         container = {
             "image": "busybox",
             "command": command,
+            "linuxParameters": {"initProcessEnabled": True},  # a shell that is the first process ignores SIGTERM
             "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}],
         }
         name = f"def-{next(_NAMES)}-{os.getpid()}"

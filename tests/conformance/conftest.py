@@ -12,13 +12,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from batchery.config import Container as ContainerSettings
 from batchery.config import Process, Slurm
 from batchery.core.messages import Exited, Lost, Started
 from batchery.core.model import AttemptKey, Resources, task_id
-from batchery.engines.engine import Container, Order
+from batchery.engines.container import ContainerEngine
+from batchery.engines.engine import Container, EngineError, Order
 from batchery.engines.fake import FakeEngine, Script
 from batchery.engines.local import LocalEngine
 from batchery.engines.slurm import SlurmEngine
+from batchery.engines.sockets import runtime_for
 
 DEADLINE = 20.0  # s; a loaded machine is slow, a fault waits for ever
 
@@ -27,6 +30,8 @@ _jobs = itertools.count(1)
 
 class Rig:
     """What the tests of every engine use."""
+
+    starts_in_order = True
 
     def __init__(self, tmp_path: Path) -> None:
         self.tmp = tmp_path
@@ -256,6 +261,44 @@ class SlurmRig(ProcessRig):
         await self.disconnect()
 
 
+class ContainerRig(ProcessRig):
+    """Containers, which see the test's folder under its own name. An init passes SIGTERM on to a shell."""
+
+    kind = ""
+    starts_in_order = False
+
+    def make_engine(self) -> ContainerEngine:
+        socket = Path(os.environ.get("BATCHERY_TEST_CONTAINERS") or "/nowhere", f"{self.kind}.sock")
+        settings = {"memory": 1000, "gpus": 0, "socket": str(socket), "volumes": [str(self.tmp)]} | self.settings
+        chosen = ContainerSettings(**settings)
+        return ContainerEngine(self.data, chosen, runtime_for(self.kind, chosen, self.data), logs_dir=self.tmp / "logs")
+
+    def order(self, *command: str, spec: str = "", **how) -> Order:
+        return super().order(*command, spec=spec or '{"linuxParameters":{"initProcessEnabled":true}}', **how)
+
+    async def connect(self) -> None:
+        try:
+            await super().connect()
+        except EngineError as error:
+            pytest.skip(f"not run: {error}")
+
+    async def tear_down(self) -> None:
+        if self.collector is not None:
+            await self._end_all()
+            await self.disconnect()
+
+
+class DockerRig(ContainerRig):
+    kind = "docker"
+
+
+class PodmanRig(ContainerRig):
+    kind = "podman"
+
+
+CONTAINER_RIGS = {"docker": DockerRig, "podman": PodmanRig}
+
+
 def alive(pid: int) -> bool:
     """It is there, and not a zombie."""
     try:
@@ -266,6 +309,7 @@ def alive(pid: int) -> bool:
 
 
 RIGS = {"fake": FakeRig, "fake-queue": QueueRig, "process": ProcessRig, "process-without-cgroups": BareRig}
+RIGS |= CONTAINER_RIGS
 SlurmRig.conf = os.environ.get("BATCHERY_TEST_SLURM", "")
 if SlurmRig.conf:
     RIGS["slurm"] = SlurmRig
@@ -283,7 +327,7 @@ async def _use(rig: Rig, settings: dict):
 @pytest.fixture(scope="session")
 def shared_data(tmp_path_factory):
     """A data directory for each kind of agent, so that not every test starts one."""
-    kinds = {name: kind for name, kind in RIGS.items() if issubclass(kind, ProcessRig) and kind is not SlurmRig}
+    kinds = {name: kind for name, kind in RIGS.items() if kind in (ProcessRig, BareRig)}
     places = {name: tmp_path_factory.mktemp(name) for name in kinds}
     yield places
     for name in kinds:
@@ -316,6 +360,13 @@ async def host(request, tmp_path, settings, shared_data):
 async def own_host(request, tmp_path, settings):
     """The process engine with an agent of its own, to be killed."""
     async for one in _use(RIGS[request.param](tmp_path), settings):
+        yield one
+
+
+@pytest_asyncio.fixture(params=CONTAINER_RIGS)
+async def box(request, tmp_path, settings):
+    """The container engine, on each runtime."""
+    async for one in _use(CONTAINER_RIGS[request.param](tmp_path), settings):
         yield one
 
 

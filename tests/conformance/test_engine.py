@@ -1,5 +1,7 @@
 """What every engine does. A new engine is one more rig in conftest.py."""
 
+import re
+
 from batchery.core.messages import Exited, Started
 from batchery.core.model import EXIT, START_FAILED, TERMINATED, WITHDRAWN
 
@@ -80,6 +82,7 @@ async def test_asking_back_what_runs_is_answered_by_its_start(rig):
 async def test_orders_beyond_the_pool_are_held_and_begin_in_order(rig):
     orders = [rig.gated(vcpus=2000) for _ in range(5)]
     await rig.launch(*orders)
+    await rig.started(orders[0])
     await rig.started(orders[1])
     states = await rig.engine.survey()
     assert [states[o.key].state for o in orders] == ["running", "running", "held", "held", "held"]
@@ -95,6 +98,8 @@ async def test_orders_beyond_the_pool_are_held_and_begin_in_order(rig):
         rig.release(order)
         await rig.ended(order)
     begun = [r.key for r in rig.reports if isinstance(r, Started)]
+    if not rig.starts_in_order:  # two that begin together start as quickly as the runtime makes them
+        begun.sort(key=[o.key for o in orders].index)
     assert {*begun[:2]} == {o.key for o in orders[:2]}  # on a cluster, these begin at the same time
     assert begun[2:] == [o.key for o in orders[2:]]
 
@@ -158,7 +163,7 @@ async def test_what_cannot_be_started_says_why(rig):
     await rig.launch(order)
     end = await rig.ended(order)
     assert (end.cause, end.started, end.containers[0].exit_code) == (START_FAILED, 0, None)
-    assert end.containers[0].reason.startswith("CannotStartContainerError: no command specified")
+    assert re.match("Cannot(Start|Create)ContainerError: .*no command", end.containers[0].reason, re.I)
     assert not rig.of(order, Started)
 
 

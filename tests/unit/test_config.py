@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from batchery.config import Config, ConfigError, Limits, Process, load
+from batchery.config import Config, ConfigError, Container, Limits, Process, Slurm, load
 
 HOME = {"HOME": "/home/ada"}
 
@@ -103,10 +103,12 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, part: str) -> None:
 
 def test_every_setting_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
-    for struct in (Config, Process, Limits):
+    tables = {Process: "process", Slurm: "slurm", Container: "container", Limits: "limits", Config: ""}
+    for struct, name in tables.items():
+        own = text.partition(f"## `[{name}]`")[2].partition("\n## ")[0] if name else text
         for field in msgspec.structs.fields(struct):
             if not isinstance(field.default, msgspec.Struct):
-                row = next((line for line in text.splitlines() if f"`{field.name}`" in line.partition("|")[2]), "")
+                row = next((line for line in own.splitlines() if f"`{field.name}`" in line.partition("|")[2]), "")
                 assert row, f"{field.name} is not in docs/configuration.md"
                 if isinstance(field.default, int) and not isinstance(field.default, bool) and field.default >= 10:
                     assert str(field.default) in row, f"the default of {field.name}"

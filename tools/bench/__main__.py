@@ -1,6 +1,6 @@
 """`make bench`: ratios against peers and limits, each of figures measured in turns in one run.
 
-    python -m tools.bench [--quick] [--only submit,arrays,jobs,reads] [--dir DIR] [--json FILE] [--moto-python PYTHON]
+    python -m tools.bench [--quick] [--only submit,arrays,jobs,...] [--dir DIR] [--json FILE] [--moto-python PYTHON]
 
 Loopback only. Everything it starts ends with it. Nobody else should use the machine meanwhile: compare ratios, and
 read the fdatasync figure before any absolute rate.
@@ -17,12 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tools.bench import arrays, jobs, reads, submit
+from tools.bench import arrays, containers, jobs, reads, submit
 from tools.bench.disk import fdatasync_us, file_system
 from tools.bench.report import Report
 from tools.bench.servers import Batchery, Moto, has_moto, interpreter
 
-PARTS: Final = ("submit", "arrays", "jobs", "reads")
+PARTS: Final = ("submit", "arrays", "jobs", "reads", "containers")
 MEMORY_ONLY: Final = ("tmpfs", "ramfs")
 
 
@@ -103,7 +103,23 @@ def run_reads(report: Report, options: argparse.Namespace, sync: Callable[[], No
         reads.few_and_many(report, ours, 1 if options.quick else 3, 0.5 if options.quick else 1.5, many)
 
 
-RUN: Final = {"submit": run_submit, "arrays": run_arrays, "jobs": run_jobs, "reads": run_reads}
+def run_containers(report: Report, options: argparse.Namespace, sync: Callable[[], None]) -> None:
+    left = os.environ.get("BATCHERY_TEST_CONTAINERS", "")
+    if not left:
+        report.notes.append("BATCHERY_TEST_CONTAINERS is not set (tools/containers up): containers were not compared.")
+        return
+    for runtime in containers.RUNTIMES:
+        sync()
+        containers.container_jobs(report, runtime, Path(left), *((1, 20) if options.quick else (3, 40)))
+
+
+RUN: Final = {
+    "submit": run_submit,
+    "arrays": run_arrays,
+    "jobs": run_jobs,
+    "reads": run_reads,
+    "containers": run_containers,
+}
 
 
 def cpu() -> str:

@@ -80,8 +80,8 @@ class Batchery:
 
     name = "batchery"
 
-    def __init__(self) -> None:
-        self.server = PrivateServer({"BATCHERY_KILL_GRACE": "1"})
+    def __init__(self, settings: dict[str, str] | None = None) -> None:
+        self.server = PrivateServer({"BATCHERY_KILL_GRACE": "1", **(settings or {})})
 
     def __enter__(self) -> "Batchery":
         self.server.start()

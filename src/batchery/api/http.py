@@ -16,7 +16,10 @@ from batchery import __version__
 from batchery.api import record, wire
 from batchery.api.call import ApiError, Call, Caller, client_error
 from batchery.api.ids import make_id
+from batchery.api.jobendpoints import JobEndpoints
+from batchery.api.jobkeys import PREFIX
 from batchery.api.keys import Keys, keys_required
+from batchery.api.policy import parse
 from batchery.api.serving import uvicorn_config
 from batchery.api.signing import Incoming, text
 from batchery.api.sigv4 import Verified, Verifier, missing_token
@@ -48,9 +51,10 @@ def make_app(
     config: Config,
     ready: Callable[[], bool] = lambda: True,
     clock: Callable[[], float] = time.time,
+    jobs: JobEndpoints | None = None,
 ) -> "App":
     """The ASGI callable. ``ready`` says whether /health answers 200; ``clock`` (s) is what signatures are held to."""
-    return App(service, keys, config, ready, clock)
+    return App(service, keys, config, ready, clock, jobs)
 
 
 class App:
@@ -63,9 +67,11 @@ class App:
         config: Config,
         ready: Callable[[], bool],
         clock: Callable[[], float],
+        jobs: JobEndpoints | None = None,
     ) -> None:
+        self.jobs = jobs
         self.service, self.keys, self.config, self.ready, self.clock = service, keys, config, ready, clock
-        self.verifier = Verifier(keys, keys_required(config))
+        self.verifier = Verifier(keys, keys_required(config), jobs.keys.find if jobs is not None else None)
         self._realms: dict[Realm, Realm] = {}
         self._limit = config.limits.body_bytes
 
@@ -79,6 +85,12 @@ class App:
         if path == b"/health" and method in ("GET", "HEAD"):
             await self._health(method, send)
             return
+        if path.startswith(b"/job/") and method == "GET" and self.jobs is not None:
+            given = text(dict(pairs).get(b"authorization", b""))
+            found = self.jobs.answer(text(path), given, self.clock())
+            if found is not None:
+                await _answer(send, *found)
+                return
         request = Incoming(method, path, scope["query_string"], dict(pairs), pairs, b"")
         request_id = make_id()
         extra: tuple[Header, ...] = ()
@@ -149,7 +161,11 @@ class App:
         realm = Realm(account, who.region)
         call.realm = self._realms.get(realm, realm)
         arn = f"arn:{partition(who.region)}:iam::{account}:user/{name}"
-        call.caller = Caller(account, who.access_key, arn, name, self.keys.policy(key) if key else None)
+        policy = self.keys.policy(key) if key else None
+        if key is not None and key.id.startswith(PREFIX):
+            arn = f"arn:{partition(who.region)}:sts::{account}:assumed-role/{name}"
+            policy = parse(key.policy) if key.policy is not None else None
+        call.caller = Caller(account, who.access_key, arn, name, policy)
 
     async def _ensure(self, realm: Realm) -> None:
         """A realm that is used for the first time gets its ready-made queue."""
@@ -195,6 +211,12 @@ class App:
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *_traced(make_id())]
         await send({"type": "http.response.start", "status": 200 if good else 503, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+async def _answer(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *_traced(make_id())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def as_api_error(error: Exception, request_id: str) -> ApiError:

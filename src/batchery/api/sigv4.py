@@ -17,6 +17,7 @@ Sources: IAM user guide, "Create a signed AWS API request"; API Gateway's texts.
 import calendar
 import hmac
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import Final, TypeVar
@@ -45,6 +46,9 @@ __all__ = ["Incoming", "Verified", "Verifier", "missing_token", "sign"]
 SKEW: Final = 300  # s either way
 LONGEST_PRESIGNED: Final = 7 * 86_400  # s
 REMEMBERED: Final = 1024  # entries of each dict
+
+#: (access key id, session token, now) -> the key of a job
+Temporary = Callable[[str, str, float], Key | None]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -90,8 +94,8 @@ def missing_token() -> ApiError:
 class Verifier:
     """Verifies requests against a key store. ``required``: unknown keys are refused."""
 
-    def __init__(self, keys: Keys, required: bool) -> None:
-        self.keys, self.required = keys, required
+    def __init__(self, keys: Keys, required: bool, temporary: Temporary | None = None) -> None:
+        self.keys, self.required, self.temporary = keys, required, temporary
         self._scopes: dict[bytes, Scope] = {}
         self._moments: dict[bytes, int] = {}
         self._signing: dict[tuple[str, str, str, str], bytes] = {}
@@ -167,6 +171,9 @@ class Verifier:
             raise denied("InvalidSignature", _HELP)
         signed = signed_headers(scope, request)
         key = self.keys.find(scope.access_key)
+        token = request.headers.get(b"x-amz-security-token")
+        if key is None and token is not None and self.temporary is not None:
+            key = self.temporary(scope.access_key, text(token), time.time())
         if key is None:
             if self.required:
                 raise unknown_key()

@@ -28,7 +28,7 @@ from batchery.config import Config, load
 @click.option("--port", type=int, metavar="N", help="(BATCHERY_PORT) Default: 8642")
 @click.option("--data", metavar="DIR", help="(BATCHERY_DATA) Default: $XDG_DATA_HOME/batchery")
 @click.option("--config", "path", default="", metavar="FILE", help="A TOML file (BATCHERY_CONFIG).")
-@click.option("--engine", metavar="NAME", help="What runs the jobs (BATCHERY_ENGINE). Default: process")
+@click.option("--engine", metavar="NAME", help="process, docker, podman or auto (BATCHERY_ENGINE). Default: process")
 @click.option("--stop-jobs", is_flag=True, help="At the end of the server end its jobs too.")
 @click.option("--fd", type=int, hidden=True, help="Serve on this socket, bound and listening, that we inherited.")
 @click.option("--while-open", type=int, hidden=True, help="End when the other end of this pipe is closed.")
@@ -117,7 +117,8 @@ def greet(config: Config, url: str, enforced: dict[str, str]) -> None:
     me = invoked_as() + ("" if find().url == url else f" --url {url}")
     click.echo(f"Batchery {__version__} serves on {url}   (data: {config.data})")
     if "memory limits" in enforced:
-        click.echo(f"Jobs are processes of this host; memory limits: {enforced['memory limits']}.")
+        jobs = f"containers of {enforced['runtime']}" if "runtime" in enforced else "processes of this host"
+        click.echo(f"Jobs are {jobs}; memory limits: {enforced['memory limits']}.")
     click.echo(f'  AWS CLI and boto3, from this shell on:   eval "$({me} env)"')
     click.echo(f"  any AWS CLI, one command:                {me} aws batch describe-job-queues")
     click.echo(f"  what happens:                            {me} jobs")

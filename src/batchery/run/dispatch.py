@@ -135,6 +135,7 @@ class Dispatcher:
             timeout=job.shape.timeout,
             config=self._loop.config,
             logs_dir=self._logs,
+            own_addresses=self._loop.job_variables,
         )
 
     def _fail(self, key: AttemptKey, words: str) -> None:

@@ -26,7 +26,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from batchery.config import Config
 from batchery.core.changes import Change
 from batchery.core.messages import Answer, Capacities, Command, Effect, EnsureRealm
-from batchery.core.model import Policy, Realm, World
+from batchery.core.model import AttemptKey, Policy, Realm, World
 from batchery.core.owed import owed
 from batchery.core.step import derive, forget, next_alarm, turn
 from batchery.engines.engine import Engine
@@ -39,6 +39,8 @@ from batchery.store.store import Activity, Aside, CommitFailed, Reads, Store, St
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+JobVariables = Callable[[AttemptKey, Realm, str], dict[str, str]]
 
 log = logging.getLogger("batchery.loop")
 
@@ -59,8 +61,11 @@ class Loop:
         reads: Reads,
         engine: Engine,
         open_realm: Callable[[Realm, int, str], EnsureRealm],
+        job_variables: JobVariables = lambda key, realm, role: {},
     ) -> None:
-        """``open_realm(realm, now, uuid)`` makes the command that gives a realm what is ready-made."""
+        """``open_realm(realm, now, uuid)`` makes the command that gives a realm what is ready-made; ``job_variables``
+        (key, realm, jobRoleArn) is what an attempt is told of the service's own addresses."""
+        self.job_variables = job_variables
         self.config, self.store, self.reads, self.engine = config, store, reads, engine
         self._open_realm = open_realm
         self.world = World()

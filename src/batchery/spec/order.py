@@ -1,5 +1,6 @@
 """One attempt, as an engine gets it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from batchery.config import Config
@@ -26,17 +27,20 @@ def order(
     timeout: int,
     config: Config,
     logs_dir: Path,
+    own_addresses: Callable[[AttemptKey, Realm, str], dict[str, str]] = lambda key, realm, role: {},
 ) -> Order:
-    """Everything the engine needs. ``resources``: as granted; ``timeout``: ms, 0 for none; ``logs_dir``: absolute."""
+    """Everything the engine needs. ``resources``: as granted; ``timeout``: ms, 0 for none; ``logs_dir``: absolute;
+    ``own_addresses``: of key, realm and jobRoleArn, the variables that say where the service is."""
     spec = effective(definition_doc, submit_doc)
     task = task_id(key)
     batch = batch_variables(key=key, used=used, size=size, queue_name=queue_name, environment_name=environment.name)
     own = spec.container.environment or []
+    given = {**ecs_variables(environment, realm), **own_addresses(key, realm, spec.container.job_role_arn or "")}
     container = Container(
         name="default",
         image=spec.container.image or "",
         command=tuple(spec.container.command or ()),
-        environment=complete(ecs_variables(environment, realm), config.process.environment, own, batch),
+        environment=complete(given, config.process.environment, own, batch),
         log_path=str(log_path(logs_dir, task)),
         resources=resources,
         stop_timeout=config.kill_grace * 1000,

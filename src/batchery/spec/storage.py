@@ -109,5 +109,18 @@ def check_host_process(container: ContainerProperties) -> None:
         raise _not_here(f"operatingSystemFamily {family}")
 
 
+def check_host_container(container: ContainerProperties) -> None:
+    """Refuse what no container runtime of one host has: file systems of AWS."""
+    volumes = {volume.name: volume for volume in container.volumes or ()}
+    for mount in container.mount_points or ():
+        volume = volumes[mount.source_volume]
+        if volume.efs_volume_configuration is not None or volume.s3files_volume_configuration is not None:
+            kind = "efsVolumeConfiguration" if volume.efs_volume_configuration else "s3filesVolumeConfiguration"
+            raise Refused(
+                f"Jobs run in containers of this host, which cannot have {kind} of volume {volume.name} "
+                "(mount it on the host and use host.sourcePath)"
+            )
+
+
 def _not_here(what: str) -> Refused:
     return Refused(f"Jobs run as host processes, which cannot have {what}")

@@ -28,7 +28,7 @@ from batchery.spec.rules import (
     refuse_later,
 )
 from batchery.spec.shape import shape_of
-from batchery.spec.storage import check_host_process
+from batchery.spec.storage import check_host_container, check_host_process
 
 #: computeResources.type -> platformCapabilities that run there; EC2 alone for what is not named.
 _PLATFORMS: Final = {
@@ -141,6 +141,8 @@ def checked_shape(
     check_needed(merged.container, fargate)
     if host_process:
         check_host_process(merged.container)
+    else:
+        check_host_container(merged.container)
     shape = shape_of(merged, definition_name)
     if merged.override_bytes > override_limit:
         return msgspec.structs.replace(shape, fault=TOO_LONG.format(override_limit))

@@ -1,8 +1,8 @@
 """The environment of a job: what it was given, and what the service adds.
 
 Source: AWS Batch user guide, "AWS Batch job environment variables". Names starting with AWS_BATCH are the service's.
-Not set, because nothing answers there: ECS_CONTAINER_METADATA_URI, ECS_CONTAINER_METADATA_URI_V4, ECS_AGENT_URI and
-AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.
+Not set, because nothing answers there: ECS_CONTAINER_METADATA_URI, ECS_AGENT_URI and
+AWS_CONTAINER_CREDENTIALS_RELATIVE_URI. What says where the service itself is comes from api/jobendpoints.py.
 """
 
 from collections.abc import Iterable, Mapping

@@ -209,7 +209,10 @@ def test_jobs_that_would_see_other_data_are_refused_for_host_processes_only(
     found = refusal(shape, definition(container))
     assert found.message.startswith("Jobs run as host processes, which cannot have ")
     assert words in found.message
-    assert shape(definition(container), host=False).attempts == 1
+    if "efs" in words or "s3files" in words:  # of AWS: no runtime of one host has them
+        assert words in refusal(lambda text: shape(text, host=False), definition(container)).message
+    else:
+        assert shape(definition(container), host=False).attempts == 1
 
 
 def test_jobs_alike_share_a_shape_whatever_their_names(definition: Text) -> None:
