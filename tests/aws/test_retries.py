@@ -140,7 +140,9 @@ def test_time_limits(pipeline: Pipeline, queue: str) -> None:
         assert seen["statusReason"] == seen["attempts"][-1]["statusReason"] == TIMED_OUT
         assert (len(seen["attempts"]), seen["container"]["exitCode"]) == (attempts, code)
         assert seen["timeout"] == {"attemptDurationSeconds": 1}
-        assert 1000 <= seen["stoppedAt"] - seen["startedAt"] < 30_000
+        assert (
+            995 <= seen["stoppedAt"] - seen["startedAt"] < 30_000
+        )  # two wall clock stamps of a limit kept by another clock
         assert not {"isCancelled", "isTerminated"} & set(seen)
     assert pipeline.wait(array, "FAILED")["statusReason"] == "Array Child Job failed"
     pipeline.wait(in_time, "SUCCEEDED")
