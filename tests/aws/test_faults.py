@@ -15,7 +15,8 @@ def _readable(pipeline: Pipeline, job: str) -> dict[str, Any] | None:
     try:
         return pipeline.job(job)
     except ClientError as error:
-        assert error.response["Error"]["Code"] == "ServerException"
+        if error.response["Error"]["Code"] != "ServerException":
+            raise
         return None
 
 
