@@ -30,8 +30,9 @@ from batchery.core.model import START_FAILED, TERMINATED, WITHDRAWN, AttemptKey,
 from batchery.engines.engine import EngineError, Order, Survey
 from batchery.engines.logindex import PERIOD
 from batchery.engines.room import Room, Share
-from batchery.engines.slurmcli import CommandLine, Driver, Refused, Unreachable
+from batchery.engines.slurmcli import CommandLine
 from batchery.engines.slurmdesk import Desk, troubled
+from batchery.engines.slurmdriver import Driver, Refused, Unreachable
 from batchery.engines.slurmfiles import Found, Left, Spool
 from batchery.engines.slurmjobs import BEGINS, ENDED, HELD, RUNS, WAITING, Attempt, attempt_of, wants_slurms_word
 from batchery.engines.wire import task_of
@@ -74,8 +75,7 @@ class SlurmEngine:
 
     async def start(self) -> None:
         """Ask the cluster what it is, and read what a server before this one left."""
-        if isinstance(self._driver, CommandLine):
-            self._driver.check()
+        self._driver.check()
         try:
             instance = await self._do(self._spool.open)
         except OSError as error:
@@ -127,8 +127,7 @@ class SlurmEngine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        if isinstance(self._driver, CommandLine):
-            self._driver.close()
+        await self._driver.close()
         await asyncio.to_thread(self._files.shutdown)
         self._arrived.set()
 

@@ -1,8 +1,7 @@
 """Slurm by its command line: sbatch, squeue, scancel, scontrol, sinfo.
 
 Every command runs in a thread, with an environment of its own (nothing of the server's gets into jobs) and a limit of
-time. What the controller refuses is `Refused`, with Slurm's words; where it does not answer, `Unreachable`: whether it
-heard is not known then.
+time.
 """
 
 import asyncio
@@ -12,10 +11,11 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from batchery.engines import slurmstate
 from batchery.engines.engine import EngineError
+from batchery.engines.slurmdriver import Options, Refused, Unreachable
 from batchery.engines.slurmstate import Listing, Node
 
 COMMAND_SECONDS: Final = 40.0
@@ -23,57 +23,6 @@ COMMAND_SECONDS: Final = 40.0
 SUBMIT_SECONDS: Final = 25.0
 IDS_AT_ONCE: Final = 500
 _PASSED_ON: Final = ("HOME", "USER", "LOGNAME", "LD_LIBRARY_PATH", "KRB5CCNAME")
-
-
-class Refused(Exception):
-    """Slurm said no; the text says why."""
-
-
-class Unreachable(Exception):
-    """The controller did not answer."""
-
-
-class Options(NamedTuple):
-    """What Slurm has to know of a job. ``memory`` in MiB, ``minutes`` 0 for no limit."""
-
-    cpus: int
-    memory: int
-    gpus: int
-    minutes: int
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    constraint: str = ""
-    extra: tuple[str, ...] = ()
-
-
-class Driver(Protocol):
-    """How Slurm is spoken to. Every call may raise Refused or Unreachable."""
-
-    name: str
-
-    async def config(self) -> dict[str, str]:
-        """slurm.conf as the controller has it."""
-        ...
-
-    async def nodes(self) -> list[Node]: ...
-
-    async def submit(self, name: str, comment: str, options: Options, size: int, script: str) -> None:
-        """A job, or for a size above 1 an array with the elements 0 to size-1."""
-        ...
-
-    async def listing(self, prefix: str, ended: bool = False) -> Listing:
-        """Our jobs that have this in front of their names; ``ended``: also those that are over, as long as Slurm
-        remembers them."""
-        ...
-
-    async def signal(self, ids: Sequence[str]) -> None:
-        """SIGTERM to the batch scripts of running jobs, and to nothing else of them."""
-        ...
-
-    async def cancel(self, ids: Sequence[str], waiting: bool = True) -> None:
-        """End jobs: those that have not begun, or (``waiting`` False) all."""
-        ...
 
 
 class CommandLine:
@@ -101,7 +50,7 @@ class CommandLine:
                 "the cluster, or install slurm-client and the cluster's slurm.conf."
             )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._threads.shutdown(wait=False)
 
     async def config(self) -> dict[str, str]:

@@ -29,7 +29,7 @@ from typing import Final
 from batchery.core.messages import Report, Starting
 from batchery.core.model import START_FAILED, TERMINATED, TIMEOUT, AttemptKey, Words
 from batchery.engines import slurmstate
-from batchery.engines.slurmcli import Driver, Refused, Unreachable
+from batchery.engines.slurmdriver import Driver, Refused, Unreachable
 from batchery.engines.slurmfiles import Spool
 from batchery.engines.slurmjobs import BEGINS, ENDED, WAITING, Attempt, killed_too_late
 from batchery.engines.slurmscript import batch_script

@@ -11,7 +11,7 @@ from batchery.engines.engine import Order
 from batchery.engines.images import cannot_start, entry
 from batchery.engines.logindex import LogIndex
 from batchery.engines.room import Share
-from batchery.engines.slurmcli import Options
+from batchery.engines.slurmdriver import Options
 from batchery.engines.slurmfiles import Found
 from batchery.engines.slurmscript import cannot_be_said, order_text
 from batchery.engines.slurmstate import Verdict, verdict

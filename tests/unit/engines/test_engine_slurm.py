@@ -6,7 +6,8 @@ import pytest
 
 from batchery.core.model import EXIT, HOST, TERMINATED, TIMEOUT
 from batchery.engines import slurmstate
-from batchery.engines.slurmcli import Options, sbatch_options
+from batchery.engines.slurmcli import sbatch_options
+from batchery.engines.slurmdriver import Options
 from batchery.engines.slurmfiles import Spool
 from batchery.engines.slurmscript import AWAY, TAKEN, WRAPPER, WRAPPER_NAME, cannot_be_said, meta_of, order_text, quote
 
