@@ -3,8 +3,19 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import judging
 import pytest
 from wire_pipeline import PROLOG, Pipeline, Server
+
+judging.install()
+
+
+@pytest.fixture(autouse=True)
+def judged() -> Iterator[None]:
+    """No test passes with an answer that was not as the model says, wherever it was asked."""
+    before = len(judging.PROBLEMS)
+    yield
+    assert not judging.PROBLEMS[before:], "\n".join(dict.fromkeys(judging.PROBLEMS[before:]))
 
 
 @pytest.fixture(scope="module")

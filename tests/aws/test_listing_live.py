@@ -1,7 +1,4 @@
-"""ListJobs and every paginator over the wire: pages of two, exact totals, order, filters.
-
-Sources: API_ListJobs; API_DescribeJobQueues and its like.
-"""
+"""ListJobs over the wire: pages of two, exact totals, order, filters. Source: API_ListJobs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -243,69 +240,3 @@ def test_what_ends_between_two_pages_neither_doubles_nor_hides_others(pipeline: 
     assert seen == jobs[::-1]
     for gate in gates:
         gate.touch()
-
-
-# ------------------------------------------------------------------------------------------------- every paginator
-
-PAGED = [
-    ("batch", "describe_compute_environments", "computeEnvironments", {}),
-    ("batch", "describe_job_queues", "jobQueues", {}),
-    ("batch", "describe_job_definitions", "jobDefinitions", {}),
-    ("batch", "describe_job_definitions", "jobDefinitions", {"status": "ACTIVE"}),
-    ("batch", "describe_job_definitions", "jobDefinitions", {"jobDefinitionName": "paged"}),
-    ("logs", "describe_log_groups", "logGroups", {}),
-    ("logs", "describe_log_streams", "logStreams", {"logGroupName": "/aws/batch/job"}),
-    ("logs", "filter_log_events", "events", {"logGroupName": "paged/a"}),
-    ("cloudtrail", "lookup_events", "Events",
-     {"LookupAttributes": [{"AttributeKey": "EventName", "AttributeValue": "RegisterJobDefinition"}]}),
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def paged(stock: Stock) -> Server:
-    """Several of everything."""
-    pipeline = stock.pipeline
-    queue = pipeline.queue()
-    pipeline.queue(state="DISABLED")
-    script = ["sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done"]
-    container = {
-        "image": "busybox",
-        "command": script,
-        "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}],
-        "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "paged/a"}},
-    }
-    for _ in range(3):
-        pipeline.batch.register_job_definition(
-            jobDefinitionName="paged", type="container", containerProperties=container
-        )
-    pipeline.logs.create_log_group(logGroupName="paged/b")
-    pipeline.wait(pipeline.submit(queue, "paged"), "SUCCEEDED")
-    return pipeline.server
-
-
-@pytest.mark.parametrize(("service", "operation", "items", "members"), PAGED)
-def test_pages_of_two_have_what_one_page_has(
-    paged: Server, service: str, operation: str, items: str, members: dict[str, Any]
-) -> None:
-    client = paged.client(service)
-    whole = getattr(client, operation)(**members)
-    assert "nextToken" not in whole
-    assert len(whole[items]) >= 3
-    pages = client.get_paginator(operation).paginate(PaginationConfig={"PageSize": 2}, **members)
-    parts = [page[items] for page in pages]
-    assert all(len(part) == 2 for part in parts[:-1])
-    assert 1 <= len(parts[-1]) <= 2
-    assert [item for part in parts for item in part] == whole[items]
-
-
-def test_no_paginator_is_left_out(paged: Server) -> None:
-    """What else boto3 has a paginator for is refused by its name, not answered with nothing."""
-    client = paged.client()
-    served = {operation for service, operation, _, _ in PAGED if service == "batch"} | {"list_jobs"}
-    for method, operation in client.meta.method_to_api_mapping.items():
-        if method in served or not client.can_paginate(method):
-            continue
-        shape = client.meta.service_model.operation_model(operation).input_shape
-        members = dict.fromkeys(shape.required_members, "x")
-        with pytest.raises(ClientError, match=operation):
-            list(client.get_paginator(method).paginate(**members))

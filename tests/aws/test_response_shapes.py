@@ -1,37 +1,10 @@
-"""Every answer has the shape that AWS's model gives it, raw and as botocore parses it.
-
-What the model knows and the answer has must be of the right type; what the answer has must be in the model; what the
-model requires must be there, but for the few members that AWS itself leaves out while there is nothing to tell.
-"""
-
-import json
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+"""The judge of all answers (judging.py) at work on jobs in every state, and on resources of every kind."""
 
 import pytest
 from botocore.exceptions import ClientError
-from botocore.validate import ParamValidator
+from judging import ANSWERED, faults, missing, verdict
 from wire_pipeline import Pipeline, Server, until
 
-import batchery.app  # with it every operation that is served
-from batchery.api.call import HANDLERS
-from batchery.api.targets import TARGETS
-
-#: Required by the model, and left out by AWS until a job has begun.
-ABSENT = re.compile(r"jobs\[\d+\]\.startedAt")
-#: AWS answers these in lower case, whatever the model says.
-LOWER = re.compile(r"\.evaluateOnExit\[\d+\]\.action$")
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "long": int,
-    "boolean": bool,
-    "float": (int, float),
-    "double": (int, float),
-    "timestamp": (int, float),
-}
 CONTAINER = {
     "image": "busybox",
     "command": ["sh", "-c", "echo one; echo two"],
@@ -53,101 +26,23 @@ ON_FARGATE = {
 }
 
 
-def faults(value: Any, shape: Any, place: str) -> Iterator[str]:
-    """What of a raw JSON value is not as the shape says."""
-    if shape.type_name == "structure":
-        if not isinstance(value, dict):
-            yield f"{place} is no object: {value!r}"
-            return
-        members = {inner.serialization.get("name", name): inner for name, inner in shape.members.items()}
-        for name, inner in value.items():
-            if name in members:
-                yield from faults(inner, members[name], f"{place}.{name}")
-            else:
-                yield f"{place}.{name} is not in the model"
-    elif shape.type_name == "list":
-        if not isinstance(value, list):
-            yield f"{place} is no list: {value!r}"
-            return
-        for number, inner in enumerate(value):
-            yield from faults(inner, shape.member, f"{place}[{number}]")
-    elif shape.type_name == "map":
-        if not isinstance(value, dict):
-            yield f"{place} is no map: {value!r}"
-            return
-        for name, inner in value.items():
-            yield from faults(inner, shape.value, f"{place}[{name}]")
-    else:
-        kind = KINDS[shape.type_name]
-        if LOWER.search(place) and isinstance(value, str):
-            assert value == value.lower()
-            value = value.upper()
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            yield f"{place} is no {shape.type_name}: {value!r}"
-        elif shape.type_name == "string" and getattr(shape, "enum", None) and value not in shape.enum:
-            yield f"{place} is none of {shape.enum}: {value!r}"
+def test_jobs_in_every_state(pipeline: Pipeline) -> None:
+    seen = jobs_in_every_state(pipeline)
+    assert seen >= {"PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED"}
+    assert {"DescribeJobs", "ListJobs", "CancelJobs", "TerminateJobs"} <= ANSWERED, "the judge has seen them"
 
 
-def missing(parsed: dict[str, Any], shape: Any) -> list[str]:
-    """What botocore's own validator finds wrong with an answer as it parsed it."""
-    members = {name: value for name, value in parsed.items() if name != "ResponseMetadata"}
-    report = ParamValidator().validate(members, shape)
-    lines = report.generate_report().splitlines() if report.has_errors() else []
-    return [line for line in lines if not _allowed(line)]
-
-
-def _allowed(line: str) -> bool:
-    found = re.fullmatch(r'Missing required parameter in (\S+): "(\w+)"', line)
-    return found is not None and ABSENT.fullmatch(f"{found[1]}.{found[2]}") is not None
-
-
-class Judge:
-    """Clients whose answers are all judged; ``answered`` are the operations that were."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.answered: set[str] = set()
-        self.problems: list[str] = []
-        self.seen_statuses: set[str] = set()
-
-    def client(self, service: str = "batch") -> Any:
-        made = self.server.client(service)
-        model = made.meta.service_model
-
-        def judge(response_dict: dict[str, Any], parsed_response: dict[str, Any], **others: Any) -> None:
-            operation = others["event_name"].rpartition(".")[2]
-            if response_dict["status_code"] != 200:
-                return
-            shape = model.operation_model(operation).output_shape
-            self.answered.add(operation)
-            body = response_dict["body"]
-            assert response_dict["headers"]["content-length"] == str(len(body))
-            assert response_dict["headers"]["content-type"] in ("application/json", "application/x-amz-json-1.1")
-            if shape is None or not shape.members:
-                if body not in (b"", b"{}"):
-                    self.problems.append(f"{operation} answers {body!r}")
-                return
-            self.problems += faults(json.loads(body), shape, operation)
-            self.problems += [f"{operation}: {line}" for line in missing(parsed_response, shape)]
-            self.seen_statuses |= {job["status"] for job in parsed_response.get("jobs", ())}
-
-        made.meta.events.register("response-received", judge)
-        return made
-
-
-def test_every_served_operation(server: Server, tmp_path: Path) -> None:
-    judge, pipeline = Judge(server), Pipeline(server, tmp_path)
-    pipeline.batch, pipeline.logs = judge.client(), judge.client("logs")
-    jobs_in_every_state(pipeline)
+def test_queues_environments_and_definitions(pipeline: Pipeline) -> None:
     queues_environments_and_definitions(pipeline)
-    logs_and_the_activity_log(pipeline, judge.client("cloudtrail"))
-    assert not judge.problems, "\n".join(dict.fromkeys(judge.problems))
-    assert judge.seen_statuses >= {"PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED"}
-    assert batchery.app  # which knows them all
-    assert judge.answered == {*HANDLERS, *(operation for _, operation in TARGETS)}
 
 
-def jobs_in_every_state(judged: Pipeline) -> None:
+def test_logs_and_the_activity_log(pipeline: Pipeline) -> None:
+    logs_and_the_activity_log(pipeline)
+    assert {"GetLogEvents", "LookupEvents"} <= ANSWERED
+
+
+def jobs_in_every_state(judged: Pipeline) -> set[str]:
+    """The statuses that were seen."""
     batch, gate, starting = judged.batch, judged.gate(), judged.gate()
     queue = judged.queue(vcpus=20)
     quick, waiting = judged.definition(["true"]), judged.waiting(gate)
@@ -178,7 +73,7 @@ def jobs_in_every_state(judged: Pipeline) -> None:
     judged.wait(terminated, "FAILED")
     for job, status in jobs.items():
         judged.wait(job, status)
-    batch.describe_jobs(jobs=[*jobs, cancelled, terminated, f"{array}:0", f"{array}:1", "nobody"])
+    found = batch.describe_jobs(jobs=[*jobs, cancelled, terminated, f"{array}:0", f"{array}:1", "nobody"])["jobs"]
     for status in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED"):
         batch.list_jobs(jobQueue=queue, jobStatus=status, maxResults=2)
     batch.list_jobs(arrayJobId=array)
@@ -188,6 +83,7 @@ def jobs_in_every_state(judged: Pipeline) -> None:
     judged.wait(cancelled, "FAILED")
     batch.cancel_jobs(jobs=[array, "nobody"], reason="bulk")
     batch.terminate_jobs(jobs=[array, "nobody"], reason="bulk")
+    return {job["status"] for job in found}
 
 
 def queues_environments_and_definitions(judged: Pipeline) -> None:
@@ -224,8 +120,8 @@ def queues_environments_and_definitions(judged: Pipeline) -> None:
     batch.delete_compute_environment(computeEnvironment=queue)
 
 
-def logs_and_the_activity_log(judged: Pipeline, trail: Any) -> None:
-    logs = judged.logs
+def logs_and_the_activity_log(judged: Pipeline) -> None:
+    logs, trail = judged.logs, judged.server.client("cloudtrail")
     judged.batch.register_job_definition(
         jobDefinitionName="shapes-logs", type="container", containerProperties=CONTAINER
     )
@@ -254,6 +150,14 @@ def test_the_judge_finds_faults(server: Server) -> None:
     lines = missing({"jobs": [{"jobName": "n"}]}, shape)
     names = sorted(line.split(": ")[1].strip('"') for line in lines)
     assert names == ["jobDefinition", "jobId", "jobQueue", "status"]
+
+
+def test_the_judge_reads_raw_answers() -> None:
+    good = {"content-length": "2", "content-type": "application/json"}
+    assert verdict("batch", "CancelJob", {"headers": good, "body": b"{}"}, {}) == []
+    bad = {"content-length": "3", "content-type": "text/plain"}
+    found = verdict("batch", "DescribeJobs", {"headers": bad, "body": b'{"jobs": [], "more": 1}'}, {"jobs": []})
+    assert len(found) == 3
 
 
 def test_errors_have_one_shape(server: Server) -> None:

@@ -1,0 +1,124 @@
+"""Every paginator of boto3: pages of two have, in the same order, exactly what one page has.
+
+An operation that is new joins by one line in `STOCK`, which makes at least three items and returns the other members
+of the request; one that botocore can page, that is served and has no line, fails here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from wire_pipeline import Pipeline, Server, until
+
+import batchery.app  # with it every operation that is served
+from batchery.api.call import HANDLERS
+
+Members = dict[str, Any]
+CONTAINER = {
+    "image": "busybox",
+    "command": ["sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done"],
+    "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}],
+    "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "paged/a"}},
+}
+
+
+def environments(p: Pipeline) -> Members:
+    for _ in range(3):
+        p.new_environment()
+    return {}
+
+
+def queues(p: Pipeline) -> Members:
+    environment = p.new_environment()
+    for _ in range(3):
+        p.queue_on(environment)
+    until(lambda: all(q["status"] == "VALID" for q in p.batch.describe_job_queues()["jobQueues"]), "all are VALID")
+    return {}
+
+
+def definitions(p: Pipeline) -> Members:
+    for _ in range(5):
+        p.batch.register_job_definition(jobDefinitionName="paged", type="container", containerProperties=CONTAINER)
+    return {}
+
+
+def revisions(p: Pipeline) -> Members:
+    return {**definitions(p), "jobDefinitionName": "paged", "status": "ACTIVE"}
+
+
+def jobs(p: Pipeline) -> Members:
+    definitions(p)
+    queue = p.queue()
+    for job in [p.submit(queue, "paged") for _ in range(5)]:
+        p.wait(job, "SUCCEEDED")
+    return {"jobQueue": queue, "jobStatus": "SUCCEEDED"}
+
+
+def found_jobs(p: Pipeline) -> Members:
+    queue = jobs(p)["jobQueue"]
+    return {"jobQueue": queue, "filters": [{"name": "JOB_NAME", "values": ["J*"]}]}
+
+
+def children(p: Pipeline) -> Members:
+    queue = jobs(p)["jobQueue"]
+    array = p.submit(queue, "paged", arrayProperties={"size": 5})
+    p.wait(array, "SUCCEEDED")
+    return {"arrayJobId": array, "jobStatus": "SUCCEEDED"}
+
+
+#: What makes items for a paginator of Batch, and the name of the result's list.
+STOCK: dict[str, list[tuple[Callable[[Pipeline], Members], str]]] = {
+    "describe_compute_environments": [(environments, "computeEnvironments")],
+    "describe_job_definitions": [(definitions, "jobDefinitions"), (revisions, "jobDefinitions")],
+    "describe_job_queues": [(queues, "jobQueues")],
+    "list_jobs": [(jobs, "jobSummaryList"), (found_jobs, "jobSummaryList"), (children, "jobSummaryList")],
+}
+
+
+def test_every_paginator_of_batch(pipeline: Pipeline) -> None:
+    """One that is not served says so by its name, and is not answered with nothing."""
+    assert batchery.app
+    batch = pipeline.batch
+    for method, operation in batch.meta.method_to_api_mapping.items():
+        if not batch.can_paginate(method):
+            continue
+        if operation not in HANDLERS:
+            shape = batch.meta.service_model.operation_model(operation).input_shape
+            with pytest.raises(ClientError, match=operation):
+                list(batch.get_paginator(method).paginate(**dict.fromkeys(shape.required_members, "x")))
+            continue
+        assert method in STOCK, f"{method} is served and can be paged: it wants a line in STOCK"
+        for make, items in STOCK[method]:
+            in_pages_of_two(batch, method, items, make(pipeline))
+
+
+def in_pages_of_two(client: Any, method: str, items: str, members: Members) -> None:
+    whole = getattr(client, method)(**members)
+    assert "nextToken" not in whole, f"{method}: one page has all"
+    assert len(whole[items]) >= 3, method
+    pages = client.get_paginator(method).paginate(PaginationConfig={"PageSize": 2}, **members)
+    parts = [page[items] for page in pages]
+    assert all(len(part) == 2 for part in parts[:-1]), method
+    assert 1 <= len(parts[-1]) <= 2, method
+    assert [item for part in parts for item in part] == whole[items], method
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "items", "members"),
+    [
+        ("logs", "describe_log_groups", "logGroups", {}),
+        ("logs", "describe_log_streams", "logStreams", {"logGroupName": "paged/a"}),
+        ("logs", "filter_log_events", "events", {"logGroupName": "paged/a"}),
+        ("cloudtrail", "lookup_events", "Events",
+         {"LookupAttributes": [{"AttributeKey": "EventName", "AttributeValue": "RegisterJobDefinition"}]}),
+    ],
+)  # fmt: skip
+def test_other_paginators(
+    pipeline: Pipeline, server: Server, service: str, method: str, items: str, members: Members
+) -> None:
+    jobs(pipeline)
+    client = server.client(service)
+    if method == "describe_log_groups":
+        client.create_log_group(logGroupName=f"paged/{pipeline.folder.name}")
+    in_pages_of_two(client, method, items, members)
