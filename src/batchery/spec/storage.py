@@ -8,11 +8,20 @@ Sources: API_Volume, API_MountPoint, API_EFSVolumeConfiguration, API_LinuxParame
 
 import posixpath
 import re
+from collections.abc import Sequence
 from typing import Final
 
-from batchery.api.shapes import ContainerProperties, EFSVolumeConfiguration, LinuxParameters, Volume
+from batchery.api.shapes import (
+    ContainerProperties,
+    EFSVolumeConfiguration,
+    LinuxParameters,
+    MountPoint,
+    S3FilesVolumeConfiguration,
+    Volume,
+)
 from batchery.core.messages import Refused
 
+ROOT_CHARS: Final = 4096
 _VOLUME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
 #: With or without "=value".
 _MOUNT_OPTION: Final = re.compile(
@@ -23,54 +32,68 @@ _MOUNT_OPTION: Final = re.compile(
 _WINDOWS: Final = "WINDOWS_SERVER_"
 
 
-def check_storage(container: ContainerProperties, fargate: bool) -> None:
-    """Volumes, the mount points that name them, and the size of Fargate's disk."""
+def check_volumes(volumes: Sequence[Volume], *, fargate: bool, job_role: bool) -> None:
+    """The volumes of a task. ``job_role``: whether it has one."""
     names = set()
-    for volume in container.volumes or ():
+    for volume in volumes:
         if not volume.name or _VOLUME.fullmatch(volume.name) is None:
             raise Refused(f"Volume name is not valid: {volume.name or ''}", True)  # ours
         if volume.name in names:
             raise Refused(f"Volume name is used more than once: {volume.name}", True)  # ours
         names.add(volume.name)
-        _check_volume(volume, container, fargate)
-    for mount in container.mount_points or ():
+        kinds = (volume.efs_volume_configuration, volume.s3files_volume_configuration, _source(volume) or None)
+        if sum(kind is not None for kind in kinds) > 1:
+            raise Refused(
+                "When the volume parameter is specified, only one volume configuration type should be used.", True
+            )
+        if fargate and _source(volume):
+            raise Refused("host.sourcePath is not applicable for Fargate.", True)
+        if volume.efs_volume_configuration is not None:
+            _check_efs(volume.efs_volume_configuration, job_role)
+        if volume.s3files_volume_configuration is not None:
+            _check_s3files(volume.s3files_volume_configuration)
+
+
+def _source(volume: Volume) -> str:
+    return (volume.host.source_path if volume.host else None) or ""
+
+
+def check_mounts(mounts: Sequence[MountPoint] | None, volumes: Sequence[Volume]) -> None:
+    """The mount points of a container, in a task with these volumes."""
+    names = {volume.name for volume in volumes}
+    for mount in mounts or ():
         if mount.source_volume not in names:
             raise Refused(f"Unknown volume '{mount.source_volume or ''}' in mountPoints", True)  # ours
         if not mount.container_path:
             raise Refused(f"mountPoints of volume '{mount.source_volume}' must have a containerPath", True)  # ours
-    storage = container.ephemeral_storage
-    if storage is not None and not 21 <= storage.size_in_gi_b <= 200:
-        raise Refused("ephemeralStorage must be between 21 and 200 GiB", True)  # ours
 
 
-def _check_volume(volume: Volume, container: ContainerProperties, fargate: bool) -> None:
-    if fargate and volume.host is not None and volume.host.source_path:
-        raise Refused("host.sourcePath is not applicable for Fargate.", True)
-    if volume.efs_volume_configuration is not None:
-        _check_efs(volume.efs_volume_configuration, container)
-        if fargate and _platform_before_1_4(container):
-            raise Refused("EFS is supported for Fargate platform version 1.4.0", True)
-
-
-def _platform_before_1_4(container: ContainerProperties) -> bool:
-    config = container.fargate_platform_configuration
-    version = (config.platform_version if config else None) or "LATEST"
-    numbers = re.fullmatch(r"([0-9]+)\.([0-9]+)(\.[0-9]+)?", version)
-    return numbers is not None and (int(numbers[1]), int(numbers[2])) < (1, 4)
-
-
-def _check_efs(efs: EFSVolumeConfiguration, container: ContainerProperties) -> None:
-    """API_EFSVolumeConfiguration, API_EFSAuthorizationConfig."""
-    if efs.transit_encryption_port is not None and not 0 <= efs.transit_encryption_port <= 65535:
+def _check_port(port: int | None) -> None:
+    if port is not None and not 0 <= port <= 65535:
         raise Refused("transitEncryptionPort must be between 0 and 65535", True)  # ours
+
+
+def _check_efs(efs: EFSVolumeConfiguration, job_role: bool) -> None:
+    """API_EFSVolumeConfiguration, API_EFSAuthorizationConfig."""
+    _check_port(efs.transit_encryption_port)
+    if len(efs.root_directory or "") > ROOT_CHARS:
+        raise Refused(f"rootDirectory must be at most {ROOT_CHARS} characters", True)  # ours
     auth = efs.authorization_config
     point, iam = (auth.access_point_id, auth.iam == "ENABLED") if auth else (None, False)
     if point and efs.root_directory not in (None, "", "/"):
         raise Refused("rootDirectory must be omitted or set to / with an EFS access point", True)  # ours
     if (point or iam) and efs.transit_encryption != "ENABLED":
         raise Refused("transitEncryption must be ENABLED with an EFS access point or IAM authorization", True)  # ours
-    if iam and not container.job_role_arn:
+    if iam and not job_role:
         raise Refused("jobRoleArn is required for EFS with IAM authorization", True)  # ours
+
+
+def _check_s3files(files: S3FilesVolumeConfiguration) -> None:
+    """API_S3FilesVolumeConfiguration."""
+    _check_port(files.transit_encryption_port)
+    for name, arn in (("fileSystemArn", files.file_system_arn), ("accessPointArn", files.access_point_arn)):
+        if arn is not None and not arn.startswith("arn:"):
+            raise Refused(f"{name} of s3filesVolumeConfiguration is not valid: {arn}", True)  # ours
 
 
 def check_devices(linux: LinuxParameters | None) -> None:

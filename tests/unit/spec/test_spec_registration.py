@@ -45,6 +45,15 @@ def efs(**members: Any) -> dict[str, Any]:
     return {"volumes": [{"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1", **members}}]}
 
 
+def s3files(**members: Any) -> dict[str, Any]:
+    given = {"fileSystemArn": "arn:aws:s3files:us-east-1:123456789012:file-system/fs-1", **members}
+    return {"volumes": [{"name": "v", "s3filesVolumeConfiguration": given}]}
+
+
+def both_kinds() -> dict[str, Any]:
+    return {"volumes": [{**efs()["volumes"][0], "host": {"sourcePath": "/x"}}]}
+
+
 TABULATED = [
     (requirements(MEMORY="128"), {}, "vCPU is not provided.", True),
     (requirements(VCPU="1"), {}, "Memory is not provided.", True),
@@ -183,6 +192,24 @@ ODD = [
     ({"linuxParameters": {"tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["x"]}]}}, {}, "mountOptions"),
     ({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "a b"}}}, {}, "awslogs-group"),
     ({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-stream-prefix": "a:b"}}}, {}, "stream-prefix"),
+    ({"image": "busy box"}, {}, "Container.image contains invalid characters."),
+    (efs(rootDirectory="/" * 4097), {}, "at most 4096"),
+    (both_kinds(), {}, "only one volume configuration type"),
+    (s3files(fileSystemArn="fs-1"), {}, "fileSystemArn"),
+    (s3files(accessPointArn="fsap-1"), {}, "accessPointArn"),
+    (s3files(transitEncryptionPort=-1), {}, "between 0 and 65535"),
+    ({"fargatePlatformConfiguration": {"platformVersion": "newest"}}, {"fargate": True}, "platformVersion is not"),
+    ({"repositoryCredentials": {"credentialsParameter": "arn:aws:ssm:x"}}, {}, "credentialsParameter"),
+    (
+        {"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE", "cpuArchitecture": "ARM64"}},
+        {"fargate": True},
+        "X86_64",
+    ),
+    (
+        {"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}, **efs()},
+        {"fargate": True},
+        "efsVolumeConfiguration is not applicable for Windows",
+    ),
     ({"runtimePlatform": {"operatingSystemFamily": "BEOS"}}, {}, "operatingSystemFamily"),
     ({"runtimePlatform": {"cpuArchitecture": "Z80"}}, {}, "cpuArchitecture"),
     (
@@ -216,6 +243,7 @@ WITHOUT_MEANING_HERE: list[tuple[dict[str, Any], bool]] = [
         False,
     ),
     (efs(transitEncryption="ENABLED", rootDirectory="/", authorizationConfig={"accessPointId": "fsap-1"}), False),
+    (s3files(rootDirectory="/a", transitEncryptionPort=0), False),
     ({"secrets": [], "logConfiguration": {"logDriver": "awslogs", "secretOptions": []}}, False),
     ({"repositoryCredentials": {"credentialsParameter": "x"}, "enableExecuteCommand": True}, False),
     ({"resourceRequirements": None, "vcpus": 2, "memory": 64}, False),
