@@ -15,6 +15,7 @@ from tests.sim.stores import SimStore
 
 from batchery.core.changes import Change
 from batchery.core.check import check
+from batchery.core.lanes import demand_of, entry_of, lane_of
 from batchery.core.messages import (
     Ack,
     Cancel,
@@ -309,7 +310,7 @@ class Simulation:
         for job in self.world.jobs.values():
             if job.closed is None and job.asked is None and RUNNABLE in job.status:
                 queue = self.world.queues[job.queue]
-                if not fits_of(self.world, queue, job.shape.resources):
+                if not fits_of(self.world, queue, demand_of(job.shape)):
                     self.inbox.append((Cancel(HOME, job.id, None, "it can never run"), False))
 
     def _over(self) -> None:
@@ -335,7 +336,7 @@ def snapshot(world: World) -> dict[str, Any]:
         facts = (job.seq, job.name, job.queue, job.shape, job.needs, job.size, job.created)
         mark = job.asked, job.closed
         jobs[job.id] = (bytes(job.status), facts, mark, job.needed_by, tasks if job.closed is None else {})
-    lanes = {(job.queue, job.shape.resources, job.id) for job in world.jobs.values() if RUNNABLE in job.status}
+    lanes = {(job.queue, lane_of(job), entry_of(job)) for job in world.jobs.values() if RUNNABLE in job.status}
     alarms = {
         (at, key)
         for at, what, key in world.alarms

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from batchery.core import index
+from batchery.core import index, lanes
 from batchery.core.changes import (
     AttemptEnded,
     Began,
@@ -119,7 +119,7 @@ def evaluated(world: World, change: Evaluated) -> None:
 def readied(world: World, change: Readied) -> None:
     job = world.jobs[change.job]
     _move(world, job, change.spans, RUNNABLE)
-    index.ready(world, job)
+    lanes.ready(world, job)
 
 
 def was_asked(world: World, change: WasAsked) -> None:
@@ -241,7 +241,7 @@ def attempt_ended(world: World, change: AttemptEnded) -> None:
     index.note_pace(world, attempt)
     if change.code == RUNNABLE:
         _move(world, job, ((change.key.index, change.key.index + 1),), RUNNABLE)
-        index.ready(world, job)
+        lanes.ready(world, job)
 
 
 def realm_opened(world: World, change: RealmOpened) -> None:

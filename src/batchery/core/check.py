@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from batchery.core import index
 from batchery.core.agenda import Due
+from batchery.core.lanes import entry_of, lane_of
 from batchery.core.model import (
     CANCEL,
     CREATING,
@@ -229,15 +230,15 @@ def _check_needs(world: World) -> None:
 
 def _check_lanes(world: World) -> None:
     standing = {
-        (arn, asked, entry) for arn, lanes in world.lanes.items() for asked, lane in lanes.items() for entry in lane
+        (arn, lane, entry) for arn, lanes in world.lanes.items() for lane, heap in lanes.items() for entry in heap
     }
     for job in _open(world):
         if RUNNABLE in job.status:
-            entry = (job.queue, job.shape.resources, (job.seq, job.id))
-            assert entry in standing, f"{job.id}: every job with a RUNNABLE task stands in its lane"
+            place = (job.queue, lane_of(job), entry_of(job))
+            assert place in standing, f"{job.id}: every job with a RUNNABLE task stands in its lane"
     for lanes in world.lanes.values():
-        for lane in lanes.values():
-            assert all(lane[(at - 1) // 2] <= lane[at] for at in range(1, len(lane))), "a lane is a heap"
+        for heap in lanes.values():
+            assert all(heap[(at - 1) // 2] <= heap[at] for at in range(1, len(heap))), "a lane is a heap"
 
 
 def _check_alarms(world: World) -> None:

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from msgspec import Struct
 
 from batchery.core.index import granted, job_code
+from batchery.core.lanes import demand_of
 from batchery.core.model import DELETING, N_TO_N, SEQUENTIAL, VALID, Job, Queue, Realm, Resources, World, task_ref
 from batchery.core.schedule import Room, could_ever, fits_of, misfit, usable
 from batchery.core.status import CLOSING, ENDED, OFFERED, PENDING, RUNNABLE, RUNNING, SHOWN, STARTING, SUBMITTED
@@ -86,13 +87,13 @@ def _task(world: World, job: Job, number: int, ref: str) -> Why:
 
 def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str]) -> Why:
     queue = world.queues[job.queue]
-    asked = job.shape.resources
+    asked, demand = job.shape.resources, demand_of(job.shape)
     place = _place(world, job, number)
     lines.append(f"It is number {place} of those ready in queue {queue.name} (priority {queue.priority}).")
     task = job.tasks.get(number)
     if task is not None and task.used:
         lines.append(f"{task.used} of its {job.shape.attempts} attempts are used.")
-    if words := misfit(world, queue, asked):
+    if words := misfit(world, queue, demand):
         lines.append(words)
     lacks = {}
     room = Room(world)
@@ -101,7 +102,7 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str]) -
         lines.append(_clamped(asked, need))
     for _, arn in queue.order:
         environment = world.environments[arn]
-        if lack := could_ever(world, environment, asked):
+        if lack := could_ever(world, environment, demand):
             lacks[environment.name] = f"too small: {_say(asked)} asked, {environment.max_vcpus / 1000:g} vCPU at most"
         elif not usable(environment):
             off = environment.status if environment.status not in (VALID, DELETING) else environment.state
@@ -110,7 +111,7 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str]) -
             lacks[environment.name] = f"not enough {lack} free: {_free(room, environment.pool, environment.max_vcpus)}"
         else:
             lacks[environment.name] = "has room; others are ahead" if place > 1 else "has room"
-    if not fits_of(world, queue, asked):
+    if not fits_of(world, queue, demand):
         lines.append("Jobs behind it pass it." if not world.policy.strict_head else "It blocks those behind it.")
     elif place == 1:
         lines.append("It is at the head: nothing younger of its queue passes it where it could run.")
@@ -167,6 +168,6 @@ def _waits_for(world: World, job: Job, number: int | None) -> list[str]:
     return list(dict.fromkeys(waits))
 
 
-def blocked_words(world: World, queue: Queue, asked: Resources) -> str:
+def blocked_words(world: World, queue: Queue, job: Job) -> str:
     """statusReason of a RUNNABLE job that no environment of its queue can ever take."""
-    return misfit(world, queue, asked)
+    return misfit(world, queue, demand_of(job.shape))

@@ -1,16 +1,13 @@
-"""What World derives from its own facts and keeps at hand: who waits for whom, queue order, lanes, capacity in use.
+"""What World derives from its own facts and keeps at hand: who waits for whom, queue order, capacity in use.
 
 `apply` keeps it up to date, `rebuild` makes it anew after a load; nothing of it is stored.
 
 * Shelves: each queue keeps its open jobs in creation order in blocks of status bytes, so that a page of ListJobs is
   one `rfind` from the cursor. A job that ended leaves a GONE byte; a block with nothing live is dropped.
-* Lanes: per queue and resource class, a heap of (seq, job id) of jobs that have RUNNABLE tasks. Entries may be stale;
-  the scheduler drops those it meets. So one look tells which class is oldest, and a class that can never fit or must
-  wait is passed over as a whole, never scanned.
+* Lanes, who stands in line where: lanes.py.
 """
 
 from bisect import insort
-from heapq import heapify, heappush
 from typing import Final
 
 from batchery.core.model import (
@@ -27,7 +24,7 @@ from batchery.core.model import (
     Shape,
     World,
 )
-from batchery.core.status import OFFERED, PENDING, RUNNABLE, SUBMITTED
+from batchery.core.status import OFFERED, PENDING, SUBMITTED
 
 BLOCK_JOBS: Final = 4096
 GONE: Final = 0xFF  #: the byte a job leaves behind on its shelf
@@ -111,18 +108,6 @@ def undepend(world: World, job: Job, need: Need) -> None:
             del world.dependents[at]
 
 
-# --- lanes
-
-
-def ready(world: World, job: Job) -> None:
-    """The job has RUNNABLE tasks: it stands in its lane."""
-    lanes = world.lanes.setdefault(job.queue, {})
-    lane = lanes.setdefault(job.shape.resources, [])
-    entry = (job.seq, job.id)
-    if not lane or lane[0] != entry:
-        heappush(lane, entry)
-
-
 # --- capacity
 
 
@@ -187,19 +172,7 @@ def define(world: World, definition: Definition) -> None:
         del world.active[name]
 
 
-# --- after a load
-
-
-def rebuild_lanes(world: World) -> None:
-    """Make all lanes anew, sorted once."""
-    world.lanes = {}
-    for job in world.jobs.values():
-        if job.closed is None and RUNNABLE in job.status:
-            lanes = world.lanes.setdefault(job.queue, {})
-            lanes.setdefault(job.shape.resources, []).append((job.seq, job.id))
-    for lanes in world.lanes.values():
-        for lane in lanes.values():
-            heapify(lane)
+# --- attempts
 
 
 def live_attempts(job: Job) -> list[Attempt]:

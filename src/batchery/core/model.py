@@ -17,6 +17,10 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from batchery.core.agenda import Agenda
+from batchery.core.keys import AttemptKey as AttemptKey
+from batchery.core.keys import Realm as Realm
+from batchery.core.keys import task_id as task_id
+from batchery.core.keys import task_ref as task_ref
 from batchery.core.status import ONE, OPEN, SUBMITTED
 
 # What a dependency waits for.
@@ -55,30 +59,38 @@ ACTIVE: Final = "ACTIVE"
 INACTIVE: Final = "INACTIVE"
 
 
-class Realm(NamedTuple):
-    """Where names live: an account and a region. An id of another realm does not exist."""
-
-    account: str
-    region: str
-
-
-class AttemptKey(NamedTuple):
-    """One placement of one task, for ever."""
-
-    job: str
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs of a key
-    serial: int
-
-    def __str__(self) -> str:
-        return f"{self.job}:{self.index}:{self.serial}"
-
-
 class Resources(NamedTuple):
     """What a task takes: thousandths of a vCPU, MiB, whole GPUs."""
 
     vcpus: int
     memory: int
     gpus: int = 0
+
+
+class Demand(NamedTuple):
+    """All that decides where and when a task can be placed, and that tasks alike share: its resource class.
+
+    Of a class either every task can be placed now or none, so the scheduler looks at the first one only.
+    """
+
+    resources: Resources
+    consumables: tuple[tuple[str, int], ...] = ()  #: reserved
+    nodes: int = 1  #: reserved for gangs
+
+
+class Lane(NamedTuple):
+    """Where tasks of one queue stand in line: those of one share ("" in a FIFO queue) and one resource class."""
+
+    share: str
+    demand: Demand
+
+
+class Entry(NamedTuple):
+    """A job's place in its lane, the least first: by priority in its share, then by age."""
+
+    rank: int  #: the negated priority; 0 in a FIFO queue
+    seq: int
+    job: str  #: id
 
 
 class Rule(Struct, frozen=True, gc=False):
@@ -351,7 +363,7 @@ class World(Struct):
     due: Agenda = field(default_factory=Agenda)
     alarms: list[tuple[int, str, AttemptKey]] = []  #: heap of (at, what, key)
     blocks: dict[str, list[Block]] = {}  #: queue ARN -> its open jobs
-    lanes: dict[str, dict[Resources, list[tuple[int, str]]]] = {}  #: queue -> resources -> heap of (seq, job)
+    lanes: dict[str, dict[Lane, list[Entry]]] = {}  #: queue ARN -> its lanes, each a heap
     pools: dict[str, int] = {}  #: vCPU thousandths in use, by pool
     used_memory: int = 0
     used_gpus: int = 0
@@ -363,28 +375,3 @@ class World(Struct):
     evaluate_at: int = 0  #: when the alarm for the oldest job not yet evaluated rings, 0 for none
     leaving: list[Job] = []  #: ended; forgotten once their end is committed
     dirty: Dirty = field(default_factory=Dirty)
-
-
-def task_ref(ref: str) -> tuple[str, int | None]:
-    """Take an id apart: ``"a1b2"`` is ``("a1b2", None)``, ``"a1b2:17"`` is ``("a1b2", 17)``.
-
-    An index that is not a plain decimal number names no child: it becomes -1.
-    """
-    job, colon, index = ref.partition(":")
-    if not colon:
-        return ref, None
-    plain = index.isascii() and index.isdigit() and len(index) < 6 and str(int(index)) == index
-    return job, int(index) if plain else -1
-
-
-_SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835  # odd, so that the product is one to one modulo 2**128
-
-
-def task_id(key: AttemptKey) -> str:
-    """The 32 hex digits that name one attempt in task ARNs, log streams and paths; a function of its key."""
-    digits = key.job.replace("-", "")
-    try:
-        job = int(digits, 16)
-    except ValueError:  # ids of tests
-        job = int.from_bytes(digits.encode(), "big")
-    return f"{(job + ((key.index << 32) | key.serial) * _SPREAD) % (1 << 128):032x}"

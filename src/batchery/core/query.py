@@ -152,7 +152,7 @@ def _facts(
         kinds, reason = kinds | CANCEL, live.recall.reason
     if not reason and code in (RUNNABLE, OFFERED):
         queue = world.queues.get(job.queue)
-        reason = blocked_words(world, queue, job.shape.resources) if queue is not None else ""
+        reason = blocked_words(world, queue, job) if queue is not None else ""
     if not reason and code == OFFERED and live is not None:
         reason = world.words.attempts.get(live.key) or world.words.trouble
     return Facts(

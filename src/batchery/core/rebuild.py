@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from batchery.core import index
+from batchery.core import index, lanes
 from batchery.core.agenda import Agenda
 from batchery.core.model import Job, World
 from batchery.core.status import CLOSING, PENDING, RUNNABLE, RUNNING, table
@@ -36,7 +36,7 @@ def rebuild(world: World) -> None:
     world.unevaluated = deque(job for job in open_jobs if job.seq > world.evaluated)
     if world.unevaluated:
         world.due.add(EVALUATE, "")
-    index.rebuild_lanes(world)
+    lanes.rebuild_lanes(world)
     for queue in world.queues.values():
         if queue.blocked:  # to be looked at, though nothing of it may be ready any more
             world.lanes.setdefault(queue.arn, {})

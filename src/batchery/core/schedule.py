@@ -3,15 +3,16 @@
 Theory of operation
 -------------------
 Queues go by priority; those of one priority take turns by the age of their heads, so that no stream of younger jobs
-in one of them keeps an older job of another waiting. Within a queue the order is FIFO over *lanes*: one lane per
-resource class, merged by the age of their heads, so a class is passed over as a whole and nothing is ever scanned.
+in one of them keeps an older job of another waiting. Within a queue its policy says which *lane* is next (orders.py);
+a lane holds the tasks of one resource class (lanes.py), so a class is passed over as a whole and nothing is ever
+scanned.
 
-For the oldest ready task:
+For the first task of the next lane:
 
 * Environments that could take it when empty are its *fits*. With none it can never run: its class stands aside and
   says so (a `Blocked` fact), or, with `strict_head`, blocks the queue as AWS's does.
 * The first fit, in the queue's order, that is enabled, valid, open to it and has room takes it.
-* Otherwise it waits at the head: no younger or lower task may pass it in any environment that it waits for, nor in
+* Otherwise it waits at the head: no task behind it may pass it in any environment that it waits for, nor in
   another that draws on the same pool of vCPUs. If the host's memory or GPUs are what it lacks, nothing passes it at
   all. So no task that fits an empty environment waits for ever.
 
@@ -19,7 +20,7 @@ Claiming ahead: where tasks of this class take well under a second, a few beyond
 which holds them in order and begins each the moment there is room, without waiting for a commit. They stay OFFERED,
 so CancelJob gets them back, and what *runs* never exceeds capacity.
 
-Cost: proportional to placements plus the number of resource classes, whatever the number of jobs queued.
+Cost: proportional to placements plus the number of lanes, whatever the number of jobs queued.
 """
 
 from heapq import heapify, heappop, heappush, heapreplace
@@ -29,6 +30,7 @@ from msgspec.structs import replace
 
 from batchery.core.changes import Change, Placed, QueueSet
 from batchery.core.index import granted
+from batchery.core.lanes import fresh
 from batchery.core.model import (
     DELETING,
     ENABLED,
@@ -36,12 +38,16 @@ from batchery.core.model import (
     VALID,
     AttemptKey,
     Blocked,
+    Demand,
+    Entry,
     Environment,
     Job,
+    Lane,
     Queue,
     Resources,
     World,
 )
+from batchery.core.orders import order_of
 from batchery.core.status import RUNNABLE
 
 TOO_MANY_VCPUS: Final = (
@@ -95,8 +101,9 @@ class Room:
         return self.held < min(self.world.capacity.ahead, slots * AHEAD_WORK // (pace + 1))
 
 
-def could_ever(world: World, environment: Environment, asked: Resources) -> str:
+def could_ever(world: World, environment: Environment, demand: Demand) -> str:
     """Why this environment could not take such a task even when empty; "" if it could."""
+    asked = demand.resources
     if asked.vcpus > environment.max_vcpus:
         return TOO_MANY_VCPUS
     capacity = world.capacity
@@ -105,15 +112,15 @@ def could_ever(world: World, environment: Environment, asked: Resources) -> str:
     return ""
 
 
-def fits_of(world: World, queue: Queue, asked: Resources) -> list[Environment]:
+def fits_of(world: World, queue: Queue, demand: Demand) -> list[Environment]:
     """The queue's environments, in its order, that could take such a task when empty."""
     found = (world.environments[arn] for _, arn in queue.order if arn in world.environments)
-    return [environment for environment in found if not could_ever(world, environment, asked)]
+    return [environment for environment in found if not could_ever(world, environment, demand)]
 
 
-def misfit(world: World, queue: Queue, asked: Resources) -> str:
+def misfit(world: World, queue: Queue, demand: Demand) -> str:
     """AWS's words for a task that no environment of its queue can ever take; "" if one can."""
-    words = [could_ever(world, world.environments[arn], asked) for _, arn in queue.order if arn in world.environments]
+    words = [could_ever(world, world.environments[arn], demand) for _, arn in queue.order if arn in world.environments]
     if not words or "" in words:
         return ""
     return TOO_LARGE if TOO_LARGE in words else TOO_MANY_VCPUS
@@ -132,94 +139,85 @@ def schedule(world: World, now: int) -> list[Change]:
     changes: list[Change] = []
     queues = (world.queues.get(arn) for arn in world.lanes)
     plans = [_Plan(world, q, room, now, changes) for q in queues if q is not None and q.status != DELETING]
-    order = [(-plan.queue.priority, plan.heads[0][0], plan.queue.arn, plan) for plan in plans if plan.heads]
-    heapify(order)
-    while order:
-        rank, _, arn, plan = order[0]
+    turns = [(-plan.queue.priority, age, plan.queue.arn, plan) for plan in plans if (age := plan.age()) is not None]
+    heapify(turns)
+    while turns:
+        rank, _, arn, plan = turns[0]
         plan.step()
-        if plan.heads:
-            heapreplace(order, (rank, plan.heads[0][0], arn, plan))
+        age = plan.age()
+        if age is not None:
+            heapreplace(turns, (rank, age, arn, plan))
         else:
-            heappop(order)
+            heappop(turns)
     for plan in plans:
         plan.finish()
     return changes
 
 
 class _Plan:
-    """The placements of one queue: a heap of the heads of its lanes, and what became of those seen so far."""
+    """The placements of one queue: its lanes in the order of its policy, and what became of those seen so far."""
 
     def __init__(self, world: World, queue: Queue, room: Room, now: int, changes: list[Change]) -> None:
         self.world, self.queue, self.room, self.now, self.changes = world, queue, room, now, changes
         self.aside: list[tuple[Job, int, str]] = []
         self.cursors: dict[str, int] = {}  # job id -> index from which its tasks are not planned yet
-        self.planned: dict[Resources, list[tuple[int, str]]] = {}  # lane -> entries with nothing left to plan
+        self.planned: dict[Lane, list[Entry]] = {}  # entries with nothing left to plan
         self.lanes = world.lanes[queue.arn]
-        self.heads = [(lane[0][0], asked) for asked in list(self.lanes) if (lane := self._fresh(asked))]
-        heapify(self.heads)
-        self.fits = {asked: fits_of(world, queue, asked) for _, asked in self.heads}
+        heads = {lane: fresh(world, lane, heap) for lane, heap in self.lanes.items()}
+        found = {lane: entry for lane, entry in heads.items() if entry is not None}
+        for lane in heads.keys() - found.keys():
+            del self.lanes[lane]
+        self.order = order_of(world, queue, found, now)
+        self.fits = {lane.demand: fits_of(world, queue, lane.demand) for lane in found}
+
+    def age(self) -> int | None:
+        """The age (seq) of what is next; None if nothing is."""
+        first = self.order.head()
+        return None if first is None else first[0].seq
 
     def step(self) -> None:
-        """Plan the next task of the oldest head, or pass over its class."""
-        heads = self.heads
-        _, asked = heads[0]
-        lane = self.lanes[asked]
-        job = self.world.jobs[lane[0][1]]
+        """Plan the next task, or pass over its lane."""
+        first = self.order.head()
+        assert first is not None
+        entry, lane = first
+        job = self.world.jobs[entry.job]
         number = self._next(job)
         if number < 0:  # all of this job's ready tasks are planned: the lane's next job
-            self.planned.setdefault(asked, []).append(heappop(lane))
-            self._skip_stale(lane)
-            heapreplace(heads, (lane[0][0], asked)) if lane else heappop(heads)
-        elif not self.fits[asked]:
-            self._stand_aside(job, number, asked)
-        elif not self._place(job, number, asked, self.fits[asked]):
-            heappop(heads)
+            heap = self.lanes[lane]
+            self.planned.setdefault(lane, []).append(heappop(heap))
+            self.order.moved(fresh(self.world, lane, heap))
+        elif not self.fits[lane.demand]:
+            self._stand_aside(job, number, misfit(self.world, self.queue, lane.demand))
+        elif not self._place(job, number, lane.demand):
+            self.order.drop()
 
     def finish(self) -> None:
         """Put back what was taken from the lanes to look behind it; tell who stands aside."""
-        for asked, entries in self.planned.items():
+        for lane, entries in self.planned.items():
             for entry in entries:
-                heappush(self.lanes[asked], entry)
+                heappush(self.lanes[lane], entry)
         self._tell_blocked()
-
-    def _fresh(self, asked: Resources) -> list[tuple[int, str]]:
-        """The lane without stale entries at its head; an empty lane is dropped."""
-        lane = self.lanes[asked]
-        self._skip_stale(lane)
-        if not lane:
-            del self.lanes[asked]
-        return lane
-
-    def _skip_stale(self, lane: list[tuple[int, str]]) -> None:
-        while lane:
-            job = self.world.jobs.get(lane[0][1])
-            if job is not None and job.closed is None and RUNNABLE in job.status:
-                if len(lane) > 1 and lane[0] in lane[1:3]:  # the same job twice
-                    heappop(lane)
-                    continue
-                return
-            heappop(lane)
 
     def _next(self, job: Job) -> int:
         """The next ready task of a job that is not planned yet, or -1."""
         return job.status.find(RUNNABLE, self.cursors.get(job.id, 0))
 
-    def _stand_aside(self, job: Job, number: int, asked: Resources) -> None:
-        words = misfit(self.world, self.queue, asked)
+    def _stand_aside(self, job: Job, number: int, words: str) -> None:
+        """The lane is passed over, and does not hold back those behind it; ``words``: why, if that can be told."""
         if words and len(self.aside) < BLOCKED_SHOWN:
             self.aside.append((job, number, words))
         if self.world.policy.strict_head and words:
-            self.heads.clear()
+            self.order.clear()
         else:
-            heappop(self.heads)
+            self.order.drop()
 
-    def _place(self, job: Job, number: int, asked: Resources, fits: list[Environment]) -> bool:
+    def _place(self, job: Job, number: int, demand: Demand) -> bool:
         """Place one task, or close what it waits for to those behind it. False: its whole class waits."""
         room = self.room
         if room.full:
             return False
-        need = granted(self.world, asked)
-        open_to_it = [e for e in fits if usable(e) and e.pool not in room.closed]
+        need = granted(self.world, demand.resources)
+        open_to_it = [e for e in self.fits[demand] if usable(e) and e.pool not in room.closed]
         host = False
         for environment in open_to_it:
             lacking = room.lacks(environment, need)
@@ -228,7 +226,7 @@ class _Plan:
                 return True
             host = host or lacking != "vCPU"
         for environment in open_to_it:
-            if room.may_hold(environment, asked):
+            if room.may_hold(environment, demand.resources):
                 self._put(job, number, environment, need)
                 return True
         room.closed.update(environment.pool for environment in open_to_it)
@@ -241,6 +239,7 @@ class _Plan:
         self.changes.append(Placed(key, environment.arn, need, self.now))
         self.cursors[job.id] = number + 1
         self.room.take(environment, need)
+        self.order.placed(need.vcpus)
 
     def _tell_blocked(self) -> None:
         """Change the queue's blocked facts where the head, or its reason, is another now."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.core.building import Batch, arn
 
 from batchery.core.changes import Placed
+from batchery.core.lanes import demand_of
 from batchery.core.messages import ContainerEnd, Exited
 from batchery.core.model import EXIT, AttemptKey, World
 from batchery.core.schedule import fits_of, schedule, usable
@@ -50,7 +51,7 @@ def passed(world: World, placed: list[Placed]) -> list[str]:
         if job.closed is not None or RUNNABLE not in job.status:
             continue
         queue = world.queues[job.queue]
-        fits = {e.pool for e in fits_of(world, queue, job.shape.resources) if usable(e)}
+        fits = {e.pool for e in fits_of(world, queue, demand_of(job.shape)) if usable(e)}
         for change in placed:
             other = world.jobs[change.key.job]
             rank = (-world.queues[other.queue].priority, other.seq)
@@ -92,7 +93,7 @@ def test_no_job_that_fits_an_empty_environment_waits_for_ever(
         shop.submit(number, how) if what == "submit" else shop.finish(number)
     ours = shop.submit(queue, size)
     job = shop.batch.jobs[ours]
-    if not fits_of(shop.batch.world, shop.batch.world.queues[job.queue], job.shape.resources):
+    if not fits_of(shop.batch.world, shop.batch.world.queues[job.queue], demand_of(job.shape)):
         return
     before = sum(other.seq < job.seq for other in shop.batch.world.jobs.values())
     for round_ in range(2 * before + 10):
