@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slurm test-containers check lint types unit tidy shapes diagrams sim demo bench clean
+.PHONY: help setup run test test-slurm test-containers check lint types unit tidy members shapes diagrams sim demo bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ test-containers: $(VENV)/.dev ## the engine's tests, cancels and terminations on
 
 tidy: $(VENV)/.dev ## the house rules alone: imports, sizes, generated code fresh
 	$(BIN)/python -m pytest -q tests/tidy
+
+members: $(VENV)/.dev ## make docs/members.md anew from docs/members/*.toml
+	$(BIN)/python -m tools.members
 
 shapes: $(VENV)/.dev ## make api/shapes.py anew from the AWS service model
 	$(BIN)/python tools/shapes.py
