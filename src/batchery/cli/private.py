@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -130,6 +130,7 @@ class Forwarding:
     def __init__(self) -> None:
         self.child: subprocess.Popen[bytes] | None = None
         self._before: dict[int, object] = {}
+        self._held: list[int] | None = None  # signals that came while the child was being started
 
     def __enter__(self) -> "Forwarding":
         for name in self.SIGNALS:
@@ -141,7 +142,21 @@ class Forwarding:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        """Start the child; a signal that comes before Popen has returned reaches it as well. Raises OSError."""
+        self._held = []
+        try:
+            self.child = subprocess.Popen(arguments, env=environment)
+        finally:
+            held, self._held = self._held, None
+        for number in held:
+            self._forward(number, None)
+        return self.child
+
     def _forward(self, number: int, _: FrameType | None) -> None:
+        if self._held is not None:
+            self._held.append(number)
+            return
         if self.child is None:
             raise KeyboardInterrupt
         if number in (signal.SIGINT, signal.SIGQUIT) and _at_our_terminal():

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 
 import click
@@ -51,10 +50,10 @@ def command(arguments: tuple[str, ...]) -> None:
 
 def _run(arguments: tuple[str, ...], target: Target, signals: Forwarding) -> int:
     try:
-        signals.child = subprocess.Popen(arguments, env=command_environment(target))
+        child = signals.start(arguments, command_environment(target))
     except OSError as error:
         raise Problem(f"{arguments[0]}: {error.strerror}.", CANNOT_EXECUTE) from None
-    code = signals.child.wait()
+    code = child.wait()
     return code if code >= 0 else 128 - code
 
 
