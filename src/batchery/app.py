@@ -24,7 +24,7 @@ from batchery.api.jobkeys import JobKeys, secret_of
 from batchery.api.keys import Keys, KeysError, check_can_serve, keys_required
 from batchery.api.readymade import ensure_realm_command
 from batchery.api.serving import uvicorn_config
-from batchery.config import Config
+from batchery.config import Config, Secrets
 from batchery.core.messages import EnsureRealm, Stop
 from batchery.core.model import Realm
 from batchery.core.query import alive, running_count
@@ -36,8 +36,11 @@ from batchery.engines.sockets import DOCKER, PODMAN, any_runtime, runtime_for
 from batchery.run.activity import ActivityLog
 from batchery.run.loop import Loop
 from batchery.run.retention import Retention
+from batchery.run.secrets import SecretError, Source, Vault
 from batchery.store.sqlite import SqliteStore
 from batchery.store.store import StoreError
+from batchery.vault.aws import AwsSource, boto3_is_here
+from batchery.vault.file import FileSource
 
 #: Importing these registers their handlers.
 HANDLERS = (definitions, environments, jobs, listing, logs, own, queues, tags, trail)
@@ -73,6 +76,23 @@ def choose_engine(config: Config) -> Engine:
     if runtime is None:
         return LocalEngine(data, config.process, logs_dir=logs)
     return ContainerEngine(data, config.container, runtime, logs_dir=logs)
+
+
+def choose_vault(settings: Secrets) -> Vault:
+    """Where secrets come from: the file first, then AWS or what stands for it. Raises StartError."""
+    sources: list[Source] = []
+    if settings.file:
+        try:
+            file = FileSource(Path(settings.file))
+            file.check()
+        except SecretError as error:
+            raise StartError(error.why) from None
+        sources.append(file)
+    if settings.aws or settings.endpoint:
+        if not boto3_is_here():
+            raise StartError("Secrets of AWS need boto3: install it with `pip install 'batchery[aws]'`.")
+        sources.append(AwsSource(settings))
+    return Vault(sources, settings.allow)
 
 
 def _notice(why: str) -> None:
@@ -133,7 +153,7 @@ async def running(
 
     if config.engine == "auto":
         config = replace(config, engine=engine.name)  # what it has become: SubmitJob asks
-    loop = Loop(config, store, store.reads, engine, open_realm)
+    loop = Loop(config, store, store.reads, engine, open_realm, vault=choose_vault(config.secrets))
     if endpoints is not None:
         own = endpoints(config, loop)
         loop.job_variables = lambda key, realm, role: own.variables(key, realm, role, time.time())

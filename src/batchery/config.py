@@ -87,6 +87,18 @@ class Container(Struct, frozen=True, forbid_unknown_fields=True):
         return [one if ":" in one else f"{one}:{one}" for one in self.volumes]
 
 
+class Secrets(Struct, frozen=True, forbid_unknown_fields=True):
+    """[secrets]: where the values of a definition's secrets come from, when its job starts."""
+
+    file: str = ""  # TOML: names or ARNs to values; asked first
+    aws: bool = False  # ask AWS Secrets Manager and the Parameter Store, with boto3's own credentials
+    endpoint: str = ""  # what speaks like them, instead of AWS
+    profile: str = ""  # of boto3's credentials
+    tries: int = 3
+    timeout: int = 5  # s, of one try
+    allow: tuple[str, ...] = ("*",)  # patterns (shell wildcards) of references that jobs may have
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """[limits]: AWS's numbers. Source: userguide/service_limits.html unless noted."""
 
@@ -132,12 +144,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     process: Process = Process()
     slurm: Slurm = Slurm()
     container: Container = Container()
+    secrets: Secrets = Secrets()
     limits: Limits = Limits()
 
 
 _ULIMIT = re.compile(r"-?\d+(:-?\d+)?")
 #: Settings that are paths: `~` is expanded, a relative one in a file is beside that file.
-PATHS = ("data", "logs", "activity_log")
+PATHS = ("data", "logs", "activity_log", "secrets.file")
 
 
 def default_data(environ: Mapping[str, str]) -> str:
@@ -179,9 +192,12 @@ def _from_file(path: str) -> dict[str, Any]:
         raise ConfigError(f"Cannot read the configuration file {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
+    folder = os.path.dirname(os.path.abspath(path))
     for name in PATHS:
-        if isinstance(settings.get(name), str) and settings[name]:
-            settings[name] = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(settings[name]))
+        section, _, inner = name.rpartition(".")
+        table = settings.get(section) if section else settings
+        if isinstance(table, dict) and isinstance(table.get(inner), str) and table[inner]:
+            table[inner] = os.path.join(folder, os.path.expanduser(table[inner]))
     return settings
 
 
@@ -251,6 +267,8 @@ def _check(config: Config) -> None:
             all(one.startswith("/") for one in config.container.volumes),
             "Every entry of container.volumes must begin with a path of the host.",
         ),
+        (config.secrets.tries >= 1, f"secrets.tries is {config.secrets.tries}, and must be at least 1."),
+        (config.secrets.timeout >= 1, f"secrets.timeout is {config.secrets.timeout}, and must be at least 1."),
         (
             all(value > 0 for value in msgspec.structs.asdict(config.limits).values()),
             "Every number under [limits] must be at least 1.",

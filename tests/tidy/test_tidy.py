@@ -34,6 +34,7 @@ MAY_IMPORT = {
         *("core.messages", "core.model", "core.status", "core.query", "store.store", "run.port", "spec", "config"),
         *("run.logfiles", "run.logsearch"),
     ),
+    "vault": ("run.secrets", "spec.secretrefs", "config"),
     "client": ("api.sigv4",),
 }
 #: The core is a function of its arguments: no clock, no I/O, no randomness, so every run can be repeated.

@@ -24,6 +24,14 @@ class EngineError(Exception):
     """The engine cannot be used; the text says what to do."""
 
 
+class Wanted(Struct, frozen=True):
+    """A secret that is resolved before an engine gets the order (run/secrets.py)."""
+
+    name: str  # of the variable that gets its value
+    value_from: str  # as in the definition
+    region: str  # the job's, for references that name none
+
+
 class Container(Struct, frozen=True):
     """One container of an attempt, fully merged and substituted. Reserved members belong to later engines."""
 
@@ -37,6 +45,9 @@ class Container(Struct, frozen=True):
     user: str = ""
     stop_timeout: int = 30_000  # ms between SIGTERM and SIGKILL
     spec: str = ""  # JSON of the effective containerProperties, for engines that use more of it
+    login: tuple[str, str] = ("", "")  # user and password at the image's registry, if the definition names a secret
+    secrets: tuple[Wanted, ...] = ()  # an engine sees none: their values are in `environment`
+    login_from: Wanted | None = None  # an engine sees none: its value is `login`
 
 
 class Order(Struct, frozen=True):
@@ -51,6 +62,11 @@ class Order(Struct, frozen=True):
     environment_name: str
     timeout: int = 0  # ms from the start, 0 for none; the engine enforces it even when the server is away
     address_index: int = 0  # reserved for gangs
+
+    @property
+    def wants(self) -> bool:
+        """Whether secrets are to be resolved first."""
+        return any(container.secrets or container.login_from is not None for container in self.containers)
 
 
 class Survey(Struct, frozen=True):

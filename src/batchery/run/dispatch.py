@@ -8,14 +8,16 @@ effects are derived anew from the engine's next survey.
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Coroutine
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchery.core.changes import Change, Submitted
 from batchery.core.messages import Ack, ContainerEnd, Effect, Exited, Kill, Launch, Withdraw
-from batchery.core.model import START_FAILED, AttemptKey, Job
+from batchery.core.model import START_FAILED, WITHDRAWN, AttemptKey, Job
 from batchery.engines.engine import Engine, EngineError, Order
+from batchery.run.filling import Filling
 from batchery.spec.order import order
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._specs: OrderedDict[int, str] = OrderedDict()
         self._logs = Path(loop.config.logs)
+        self._filling = Filling(lambda order: loop.vault.complete(order), self._unresolved, self._wake.set)
 
     def learn(self, changes: list[Change]) -> None:
         """Remember the specs of jobs just submitted."""
@@ -55,6 +58,7 @@ class Dispatcher:
     def clear(self) -> None:
         """Leadership is lost: what is queued will be derived anew."""
         self._effects.clear()
+        self._filling.clear()
 
     async def run(self) -> None:
         """For ever."""
@@ -62,18 +66,26 @@ class Dispatcher:
             await self._wake.wait()
             self._wake.clear()
             effects, self._effects = self._effects, []
+            if not await self._try(self._launch_filled()):
+                continue
             for kind, group in groupby(effects, type):
                 keys = [effect.key for effect in group]  # type: ignore[attr-defined]
-                try:
-                    await self._do(kind, keys)
-                except (EngineError, OSError) as error:
-                    log.warning("the engine did not take %d %s: %s", len(keys), kind.__name__, error)
-                    await self._again()
+                if not await self._try(self._do(kind, keys)):
                     break
+
+    async def _try(self, work: Coroutine[Any, Any, None]) -> bool:
+        """False if the engine did not take it; then everything queued was derived anew."""
+        try:
+            await work
+        except (EngineError, OSError) as error:
+            log.warning("the engine did not take what it was told: %s", error)
+            await self._again()
+            return False
+        return True
 
     async def _again(self) -> None:
         """The engine's survey tells what is owed; everything queued is in it."""
-        self._effects.clear()
+        self.clear()
         while True:
             await asyncio.sleep(RESYNC_S)
             try:
@@ -85,16 +97,31 @@ class Dispatcher:
     async def _do(self, kind: type[Effect], keys: list[AttemptKey]) -> None:
         if kind is Launch:
             for start in range(0, len(keys), LAUNCH_MAX):
-                orders = await self._orders(keys[start : start + LAUNCH_MAX])
+                orders = self._filling.part(await self._orders(keys[start : start + LAUNCH_MAX]))
                 if orders:
                     await self._engine.launch(orders)
         elif kind is Kill:
-            await self._engine.kill(keys, self._loop.config.kill_grace * 1000)
+            if keys := self._with_engine(keys):
+                await self._engine.kill(keys, self._loop.config.kill_grace * 1000)
         elif kind is Withdraw:
-            await self._engine.withdraw(keys)
+            if keys := self._with_engine(keys):
+                await self._engine.withdraw(keys)
         else:
             assert kind is Ack
             await self._engine.ack(keys)
+
+    async def _launch_filled(self) -> None:
+        """Orders whose secrets are resolved; attempts that are over meanwhile are left out."""
+        orders = [order for order in self._filling.ready() if order.key in self._loop.world.live]
+        for start in range(0, len(orders), LAUNCH_MAX):
+            await self._engine.launch(orders[start : start + LAUNCH_MAX])
+
+    def _with_engine(self, keys: list[AttemptKey]) -> list[AttemptKey]:
+        """All but those that wait for their secrets: they never began, and are over."""
+        waiting = [key for key in keys if self._filling.forget(key)]
+        if waiting:
+            self._loop.report([Exited(key, self._loop.now(), WITHDRAWN) for key in waiting])
+        return [key for key in keys if key not in waiting] if waiting else keys
 
     async def _orders(self, keys: list[AttemptKey]) -> list[Order]:
         """Compose; attempts that are over meanwhile are left out."""
@@ -138,6 +165,9 @@ class Dispatcher:
             own_addresses=self._loop.job_variables,
         )
 
-    def _fail(self, key: AttemptKey, words: str) -> None:
-        end = ContainerEnd("default", None, words)
+    def _unresolved(self, order: Order, words: str) -> None:
+        self._fail(order.key, words, order.containers[0].name)
+
+    def _fail(self, key: AttemptKey, words: str, container: str = "default") -> None:
+        end = ContainerEnd(container, None, words)
         self._loop.report([Exited(key, self._loop.now(), START_FAILED, containers=(end,))])

@@ -34,6 +34,7 @@ from batchery.run.clock import Clock, Ids
 from batchery.run.dispatch import Dispatcher
 from batchery.run.inbox import Inbox, Pending
 from batchery.run.port import Busy, Note, Unavailable
+from batchery.run.secrets import Vault
 from batchery.run.writer import Writer
 from batchery.store.store import Activity, Aside, CommitFailed, Reads, Store, StoreError, encode
 
@@ -62,10 +63,13 @@ class Loop:
         engine: Engine,
         open_realm: Callable[[Realm, int, str], EnsureRealm],
         job_variables: JobVariables = lambda key, realm, role: {},
+        vault: Vault | None = None,
     ) -> None:
         """``open_realm(realm, now, uuid)`` makes the command that gives a realm what is ready-made; ``job_variables``
-        (key, realm, jobRoleArn) is what an attempt is told of the service's own addresses."""
+        (key, realm, jobRoleArn) is what an attempt is told of the service's own addresses; ``vault`` resolves
+        secrets."""
         self.job_variables = job_variables
+        self.vault = vault or Vault()
         self.config, self.store, self.reads, self.engine = config, store, reads, engine
         self._open_realm = open_realm
         self.world = World()
@@ -183,6 +187,8 @@ class Loop:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.dispatcher.clear()
+        self.vault.close()
         await self.engine.close()
         await self._writer.do(self.store.close)
         self._writer.close()

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
+from batchery.api.shapes import ContainerProperties
 from batchery.config import Config
 from batchery.core.model import AttemptKey, Environment, Realm, Resources, task_id
-from batchery.engines.engine import Container, Order
+from batchery.engines.engine import Container, Order, Wanted
 from batchery.spec.effective import effective
 from batchery.spec.names import log_path
 from batchery.spec.variables import batch_variables, complete, ecs_variables
+
+WITHOUT_IMAGES: Final = ("process", "slurm")  #: engines that pull none, so repositoryCredentials are not needed
 
 
 def order(
@@ -45,6 +49,8 @@ def order(
         resources=resources,
         stop_timeout=config.kill_grace * 1000,
         spec=spec.spec,
+        secrets=_secrets(spec.container, realm),
+        login_from=_login(spec.container, realm) if config.engine not in WITHOUT_IMAGES else None,
     )
     return Order(
         key=key,
@@ -56,3 +62,12 @@ def order(
         environment_name=environment.name,
         timeout=timeout,
     )
+
+
+def _secrets(container: ContainerProperties, realm: Realm) -> tuple[Wanted, ...]:
+    return tuple(Wanted(one.name, one.value_from, realm.region) for one in container.secrets or ())
+
+
+def _login(container: ContainerProperties, realm: Realm) -> Wanted | None:
+    given = container.repository_credentials
+    return Wanted("", given.credentials_parameter, realm.region) if given else None

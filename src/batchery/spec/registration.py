@@ -47,19 +47,9 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
 def check_properties(container: ContainerProperties, platforms: list[str] | None) -> None:
     """Every rule of containerProperties."""
     task = task_of(container, platforms)
-    refuse_later(
-        (
-            ("secrets", container.secrets),
-            ("logConfiguration.secretOptions", _secret_options(container)),
-        )
-    )
     check_legacy(container.vcpus, container.memory, task.fargate)
     check_task(task)
     check_container(container, task)
     check_needed(container, task.fargate)
     if task.fargate and container.instance_type:
         raise Refused("instanceType is not applicable for Fargate.", True)
-
-
-def _secret_options(container: ContainerProperties) -> object:
-    return container.log_configuration.secret_options if container.log_configuration else None
