@@ -10,8 +10,10 @@ Slurm gets a script of two lines, the same for every job of a submission. It fin
 2. claims the attempt: ``mkdir claim``. Only one can; the engine withdraws an attempt by claiming it itself;
 3. runs the prolog, if there is one, then the job, in a session of its own, with the environment of ``order`` (mode
    0600, never in Slurm's hands) and nothing else;
-4. ends it when told: SIGTERM to its session, after the grace SIGKILL. It is told by SIGTERM with a file ``kill`` (by
-   Batchery), by its own clock (``late``), or by SIGTERM alone (by Slurm or an operator);
+4. ends it when told: SIGTERM to its session, after the grace SIGKILL. It is told by a signal with a file ``kill`` (by
+   Batchery), by its own clock (``late``), or by SIGTERM alone (by Slurm or an operator). The signal with the file is
+   SIGTERM, or SIGURG where it cannot be sent to the wrapper alone: programs that do not ask for it do not notice it.
+   Told the same again it does nothing, so that the grace runs on;
 5. writes ``exit`` and leaves.
 
 Times are the times of the files, so the file server's clock is the only one. A file without its last line is not
@@ -31,8 +33,8 @@ TAKEN: Final = 114  #: of one whose attempt is claimed already
 
 WRAPPER: Final = r"""# Batchery's wrapper: runs one attempt of a job. Made by the server; changes here are lost.
 _b_at=$1 _b_news=$2 _b_job=$3 _b_node=$4 _b_gpus=$5
-_b_hit= _b_pid= _b_killer= _b_dog= _b_cause=
-trap '_b_hit=1; _b_stop' TERM
+_b_hit= _b_pid= _b_killer= _b_dog= _b_cause= _b_told=
+trap '_b_hit=1; _b_stop' TERM URG
 cd "$_b_at" 2>/dev/null || exit 113
 _b_second() { # a launch too many: as long as the first one lives here, Slurm is not to think that it is over
   read -r _b_host _b_pid <claim/by && [ "$_b_host" = "$_b_node" ] || exit 114
@@ -53,6 +55,8 @@ _b_stop() {
   if [ -s kill ]; then read -r _b_why _b_grace <kill
   elif [ -e late ]; then _b_why=TIMEOUT
   else _b_why=SLURM; fi
+  [ "$_b_told" != "$_b_pid $_b_why $_b_grace" ] || return 0
+  _b_told="$_b_pid $_b_why $_b_grace"
   [ -n "$_b_cause" ] || _b_cause=$_b_why
   _b_tell TERM "$_b_pid"
   [ -z "$_b_killer" ] || _b_tell KILL "$_b_killer"
@@ -65,7 +69,7 @@ _b_fail() { # WORDS: it cannot be started
   exit 127
 }
 _b_begin() { # PHASE: in a process of its own, which becomes the prolog or the job
-  trap - TERM
+  trap - TERM URG
   _b_phase=$1
   [ -z "$_b_gpus" ] || export CUDA_VISIBLE_DEVICES="$_b_gpus"
   export SLURM_JOB_ID="$_b_job" SLURMD_NODENAME="$_b_node"

@@ -1,6 +1,9 @@
 """The pure parts of the Slurm engine: what is said to the nodes, and what Slurm says."""
 
+import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -135,3 +138,24 @@ def test_an_order_is_for_its_owner_alone_and_the_wrapper_knows_the_numbers(tmp_p
     assert order.stat().st_mode & 0o777 == 0o600
     assert f"exit {AWAY}\n" in WRAPPER
     assert f"exit {TAKEN}\n" in WRAPPER
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGURG])
+def test_told_again_and_again_it_ends_the_job_after_its_grace(tmp_path, number):
+    """The second time is no new beginning of the grace, and the job is told once."""
+    script = 'trap "echo told >>told" TERM; : >ready; while :; do sleep 0.05; done'
+    spool, command = made(tmp_path, "sh", "-c", script)
+    work = Path(spool.place("t1"), "work")
+    wrapper = subprocess.Popen(command)
+    deadline = time.monotonic() + 60
+    while not (work / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    spool.order_kill("t1", "TERMINATED", 1)
+    while wrapper.poll() is None:
+        assert time.monotonic() < deadline
+        wrapper.send_signal(number)
+        time.sleep(0.1)
+    found = spool.look("t1")
+    assert (found.exit.code, found.exit.ended_by) == (137, "TERMINATED")
+    assert (work / "told").read_text() == "told\n"
