@@ -1,4 +1,7 @@
-"""What all tests share: a record of the request members that boto3 sent, test by test, held to docs/members."""
+"""What all tests share: a record of the request members that boto3 sent, test by test, held to docs/members.
+
+Things outside of the project that tests need have a file each in tests/outside.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +9,10 @@ from typing import Any
 
 import botocore.client
 import pytest
+from tests.outside.runtimes import runtimes
 from tools.members import plain, sent, unshown
+
+__all__ = ["runtimes"]
 
 SENT = pytest.StashKey[dict[str, set[str]]]()
 PASSED = pytest.StashKey[set[str]]()

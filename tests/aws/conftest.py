@@ -5,9 +5,13 @@ from pathlib import Path
 
 import judging
 import pytest
+from tests.outside.runtimes import ENGINES, Runtimes
 from wire_pipeline import PROLOG, Pipeline, Server
 
 judging.install()
+
+#: Files whose tests run on each of these engines; all others run on host processes.
+ON_RUNTIMES = ("test_cancel_single", "test_cancel_arrays", "test_job_endpoints")
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +22,25 @@ def judged() -> Iterator[None]:
     assert not judging.PROBLEMS[before:], "\n".join(dict.fromkeys(judging.PROBLEMS[before:]))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in ON_RUNTIMES:
+        metafunc.parametrize("engine", ["process", *ENGINES], indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def engine(request: pytest.FixtureRequest) -> str:
+    """What runs the jobs: settings of a server."""
+    kind = getattr(request, "param", "process")
+    if kind == "process":
+        return "engine = 'process'"
+    runtimes: Runtimes = request.getfixturevalue("runtimes")
+    return f"engine = {kind!r}\n[container]\nsocket = '{runtimes.socket(kind)}'"
+
+
+@pytest.fixture(scope="module")
+def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for the tests of a file."""
-    made = Server(tmp_path_factory.mktemp("server"), "kill_grace = 2", PROLOG)
+    made = Server(tmp_path_factory.mktemp("server"), "kill_grace = 2", PROLOG, engine)
     try:
         yield made.start()
     finally:
@@ -29,14 +48,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def own_server(engine: str, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Makes servers for one test: they may be killed."""
     made: list[Server] = []
 
     def make(settings: str = "kill_grace = 2", process: str = "", before: Callable[[Server], object] = bool) -> Server:
         folder = tmp_path / f"server-{len(made)}"
         folder.mkdir()
-        made.append(Server(folder, settings, process))
+        made.append(Server(folder, settings, process, engine))
         before(made[-1])
         return made[-1].start()
 

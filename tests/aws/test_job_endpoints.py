@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from wire_pipeline import ENGINE, Pipeline, Server, until
+from wire_pipeline import Pipeline, Server, until
 
 from batchery.api.keys import Keys
 
@@ -96,7 +96,7 @@ def test_without_a_role_there_are_no_credentials_and_in_a_container_there_is_met
     gate = pipeline.gate()
     job, environment = inside(pipeline, gate, role="")
     assert not [name for name in environment if "CREDENTIALS" in name]
-    if ENGINE == "process":
+    if not pipeline.server.in_containers:
         assert "ECS_CONTAINER_METADATA_URI_V4" not in environment
     else:
         with urllib.request.urlopen(environment["ECS_CONTAINER_METADATA_URI_V4"] + "/task") as reply:

@@ -19,8 +19,6 @@ import boto3
 from botocore.config import Config as BotoConfig
 
 #: Holds an attempt in STARTING: the prolog waits for the gate that the job's environment names.
-#: What runs the jobs: process, docker or podman; the latter two through the sockets that `tools/containers up` left.
-ENGINE = os.environ.get("BATCHERY_TEST_ENGINE", "process")
 PROLOG = """prolog = ["sh", "-c", '''test -z "$STARTING_GATE" || { : > "$STARTING_GATE.reached"; """
 PROLOG += """while [ ! -e "$STARTING_GATE" ]; do sleep 0.02; done; }''']\n"""
 
@@ -41,14 +39,6 @@ def until(found: Callable[[], Any], what: str = "", seconds: float = DEADLINE_S)
         time.sleep(0.02)
 
 
-def containers(folder: Path, prolog: str) -> str:
-    """[container] for the engine under test: jobs see the folder of all tests under its own name."""
-    left = os.environ.get("BATCHERY_TEST_CONTAINERS", "")
-    assert left, "BATCHERY_TEST_CONTAINERS must name the folder that `tools/containers up` was given"
-    all_tests = next(path for path in folder.parents if path.name.startswith("pytest-of-"))
-    return f"[container]\nsocket = '{left}/{ENGINE}.sock'\nvolumes = ['{all_tests}']\n{prolog}"
-
-
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
@@ -62,29 +52,33 @@ def _session() -> Any:
 
 #: A batchery.toml whose engine the tests are to use, as `tools/slurm up` writes one.
 CONFIG = os.environ.get("BATCHERY_TEST_CONFIG", "")
+PROCESSES = "engine = 'process'"
 
 
-def _settings(folder: Path, settings: str, process: str) -> str:
-    """The TOML of a test's server, on the engine under test."""
+def _settings(folder: Path, settings: str, process: str, engine: str) -> str:
+    """The TOML of a test's server. Jobs in containers see the folder of all tests under its own name."""
     limits = "[limits]\ntimeout_seconds = 1\n[process]\nagent_linger = 1\n"
     if CONFIG:
         head, bracket, tables = Path(CONFIG).read_text().partition("\n[")
         own = ("data", "logs", "port")
         head = "\n".join(line for line in head.splitlines() if not line.startswith(own))
         return f"{settings}\n{head}\n{limits}{process}\n{bracket}{tables}"
-    rest = process if ENGINE == "process" else containers(folder, process)
-    return f"{settings}\nengine = {ENGINE!r}\n{limits}{rest}"
+    if "[container]" in engine:
+        all_tests = next(path for path in folder.parents if path.name.startswith("pytest-of-"))
+        return f"{settings}\n{engine}\nvolumes = ['{all_tests}']\n{process}\n{limits}"
+    return f"{settings}\n{engine}\n{limits}{process}"
 
 
 class Server:
     """A server with its data in ``folder``; it can be killed and started again."""
 
-    def __init__(self, folder: Path, settings: str = "", process: str = "") -> None:
+    def __init__(self, folder: Path, settings: str = "", process: str = "", engine: str = PROCESSES) -> None:
         self.folder = folder
+        self.in_containers = "[container]" in engine
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = folder / "batchery.toml"
-        self.config.write_text(_settings(folder, settings, process))
+        self.config.write_text(_settings(folder, settings, process, engine))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> "Server":

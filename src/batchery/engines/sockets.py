@@ -97,6 +97,7 @@ def _serve_podman(data: Path) -> OwnedApi:
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
+                cwd=data,  # conmon leaves a file "oom" there
                 start_new_session=True,
             )
     except OSError as error:
