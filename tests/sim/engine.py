@@ -8,7 +8,7 @@ over some ahead. Like a real agent it outlives the server; a restart of it forge
 from dataclasses import dataclass, field
 from random import Random
 
-from batchery.core.messages import ContainerEnd, Exited, Lost, Report, Started, Starting
+from batchery.core.messages import Exited, Lost, Report, Started, Starting
 from batchery.core.model import (
     EXIT,
     NO_CAPACITY,
@@ -18,6 +18,7 @@ from batchery.core.model import (
     WITHDRAWN,
     AttemptKey,
     Capacity,
+    ContainerEnd,
     Resources,
 )
 from batchery.core.owed import ENDED, HELD, RUNS, STARTING

@@ -235,7 +235,7 @@ def attempt_ended(world: World, change: AttemptEnded) -> None:
     attempt.code, attempt.cause, attempt.counts = change.code, change.cause, change.counts
     attempt.started, attempt.stopped = change.started, change.at
     attempt.exit_code, attempt.reason, attempt.status_reason = change.exit_code, change.reason, change.status_reason
-    attempt.cpu_ms, attempt.peak_mib = change.cpu_ms, change.peak_mib
+    attempt.cpu_ms, attempt.peak_mib, attempt.containers = change.cpu_ms, change.peak_mib, change.containers
     attempt.recall = None
     world.dirty.attempts[change.key] = (job, attempt)
     index.note_pace(world, attempt)

@@ -6,7 +6,17 @@ engine (`effects`).
 
 from msgspec import Struct
 
-from batchery.core.model import AttemptKey, Capacity, Definition, Environment, Job, Queue, Realm, Resources
+from batchery.core.model import (
+    AttemptKey,
+    Capacity,
+    ContainerEnd,
+    Definition,
+    Environment,
+    Job,
+    Queue,
+    Realm,
+    Resources,
+)
 
 
 class Change(Struct, frozen=True, tag=True):
@@ -118,6 +128,7 @@ class AttemptEnded(Change, frozen=True, tag=True):
     status_reason: str = ""
     cpu_ms: int = 0
     peak_mib: int = 0
+    containers: tuple[ContainerEnd, ...] = ()  # of several
 
 
 class QueueSet(Change, frozen=True, tag=True):

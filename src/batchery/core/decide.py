@@ -257,6 +257,7 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
             found.status_reason,
             cmd.cpu_ms,
             cmd.peak_mib,
+            cmd.containers if job.shape.streams else (),
         )
     )
     if found.code != RUNNABLE:

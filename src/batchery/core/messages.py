@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from batchery.core.ends import ContainerEnd as ContainerEnd
 from batchery.core.model import (
     AttemptKey,
     Capacity,
@@ -197,14 +198,6 @@ class Started(Report, frozen=True):
     """Its containers run."""
 
     address: str = ""
-
-
-class ContainerEnd(Struct, frozen=True):
-    """How one container of an attempt ended. ``exit_code`` is None if it never ran."""
-
-    name: str
-    exit_code: int | None = None
-    reason: str = ""
 
 
 class Exited(Report, frozen=True):

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from batchery.core.agenda import Agenda
+from batchery.core.ends import ContainerEnd as ContainerEnd
 from batchery.core.keys import AttemptKey as AttemptKey
 from batchery.core.keys import Realm as Realm
 from batchery.core.keys import task_id as task_id
@@ -115,7 +116,8 @@ class Shape(Struct, frozen=True):
     cap: int = 0  #: reserved: how many tasks of an array may run at a time
     fault: str = ""  #: found after the submit, as AWS does: the job FAILS with this when it is evaluated
     log_group: str = "/aws/batch/job"
-    log_prefix: str = ""  #: of the stream name: "<definition name or awslogs-stream-prefix>/default"
+    log_prefix: str = ""  #: of the stream name: "<definition name or awslogs-stream-prefix>/<container>"
+    streams: tuple[tuple[str, str, str], ...] = ()  #: of several containers each: name, log group, log prefix
 
 
 class Need(NamedTuple):
@@ -166,6 +168,7 @@ class Attempt(Struct):
     address: str = ""
     cpu_ms: int = 0
     peak_mib: int = 0
+    containers: tuple[ContainerEnd, ...] = ()  #: of several, once they ended, in the order in which they did
 
 
 class Task(Struct):

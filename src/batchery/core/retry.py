@@ -7,7 +7,7 @@ do; the first match decides; no match retries. Decision 003.
 
 from typing import Final, NamedTuple
 
-from batchery.core.messages import ContainerEnd, Exited
+from batchery.core.messages import Exited
 from batchery.core.model import (
     EXIT,
     HOST,
@@ -23,6 +23,7 @@ from batchery.core.model import (
     WITHDRAWN,
     Asked,
     Attempt,
+    ContainerEnd,
     Rule,
     Shape,
 )
@@ -82,7 +83,7 @@ def outcome(shape: Shape, attempt: Attempt, job_ask: Asked | None, task_ask: Ask
         words = last.reason if last else "Terminated"
         return Outcome(FAILED, cause, True, exit_code, reason, words, recall is not None)
     words = _words(cause, report)
-    if cause == EXIT and report.containers and all(c.exit_code == 0 for c in report.containers):
+    if cause == EXIT and report.containers and decisive.exit_code == 0:
         return Outcome(SUCCEEDED, cause, True, exit_code, reason, words)
     again = (
         MEANING[cause] == RULES
@@ -119,11 +120,13 @@ def _words(cause: str, report: Exited) -> str:
 
 
 def _decisive(containers: tuple[ContainerEnd, ...]) -> ContainerEnd:
-    """The container whose code and reason speak for the attempt: the first that failed, else the first."""
-    for container in containers:
+    """The container whose code and reason speak for the attempt: of those that decide, in the order of their ends, the
+    first that failed, else the first."""
+    deciding = [container for container in containers if container.decides] or list(containers)
+    for container in deciding:
         if container.exit_code != 0:
             return container
-    return containers[0] if containers else ContainerEnd("default")
+    return deciding[0] if deciding else ContainerEnd("default")
 
 
 def _exits(rules: tuple[Rule, ...], status_reason: str, reason: str, exit_code: int | None) -> bool:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from batchery.core.messages import ContainerEnd, Exited, Lost, Report, Started, Starting
-from batchery.core.model import EXIT, START_FAILED, TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey
+from batchery.core.messages import Exited, Lost, Report, Started, Starting
+from batchery.core.model import EXIT, START_FAILED, TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey, ContainerEnd
 from batchery.engines.containerspec import Facts, Properties, create_request, platform, properties
 from batchery.engines.engine import Order
 from batchery.engines.logindex import LogIndex

@@ -13,8 +13,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from batchery.core.messages import ContainerEnd, Exited, Lost, Report, Started
-from batchery.core.model import EXIT, START_FAILED, TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey, Capacity
+from batchery.core.messages import Exited, Lost, Report, Started
+from batchery.core.model import EXIT, START_FAILED, TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey, Capacity, ContainerEnd
 from batchery.engines.engine import Order, Survey
 from batchery.engines.room import Room, Share
 from batchery.engines.wire import Task, task_of

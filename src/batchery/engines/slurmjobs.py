@@ -5,8 +5,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from batchery.config import Process, Slurm, SlurmTarget
-from batchery.core.messages import ContainerEnd, Exited, Report, Started, Starting
-from batchery.core.model import START_FAILED, TERMINATED, AttemptKey
+from batchery.core.messages import Exited, Report, Started, Starting
+from batchery.core.model import START_FAILED, TERMINATED, AttemptKey, ContainerEnd
 from batchery.engines.engine import Order
 from batchery.engines.images import cannot_start, entry
 from batchery.engines.logindex import LogIndex

@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from batchery.core.messages import ContainerEnd, Exited, Lost, Report, Started, Starting
-from batchery.core.model import AttemptKey
+from batchery.core.messages import Exited, Lost, Report, Started, Starting
+from batchery.core.model import AttemptKey, ContainerEnd
 from batchery.engines.engine import Order
 
 PROTOCOL: Final = 1

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchery.core.changes import Change, Submitted
-from batchery.core.messages import Ack, ContainerEnd, Effect, Exited, Kill, Launch, Withdraw
-from batchery.core.model import START_FAILED, WITHDRAWN, AttemptKey, Job
+from batchery.core.messages import Ack, Effect, Exited, Kill, Launch, Withdraw
+from batchery.core.model import START_FAILED, WITHDRAWN, AttemptKey, ContainerEnd, Job
 from batchery.engines.engine import Engine, EngineError, Order
 from batchery.run.filling import Filling
 from batchery.spec.order import order

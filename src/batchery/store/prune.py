@@ -20,6 +20,9 @@ _STREAMS: Final = """
     DELETE FROM stream WHERE (realm, log_group, name) IN (
         SELECT realm, log_group, log_stream
         FROM json_each(?) CROSS JOIN job ON job.seq = value CROSS JOIN attempt ON attempt.seq = value)"""
+_STREAMS_OF_SEVERAL: Final = """
+    DELETE FROM stream INDEXED BY stream_of_job
+    WHERE container <> 'default' AND seq IN (SELECT value FROM json_each(?))"""
 _TABLES: Final = ("attempt", "task", "ended", "spec", "job")
 
 
@@ -36,6 +39,7 @@ def prune_jobs(connection: Connection, before: int, limit: int, keep: Collection
     seqs = json.encode([seq for seq, _, _ in found]).decode()
     arns = json.encode([arn for _, _, arn in found]).decode()
     connection.execute(_STREAMS, (seqs,))
+    connection.execute(_STREAMS_OF_SEVERAL, (seqs,))
     for table in _TABLES:
         connection.execute(f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
     connection.execute("DELETE FROM tag WHERE arn IN (SELECT value FROM json_each(?))", (arns,))

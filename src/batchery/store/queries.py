@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from msgspec import json
 
-from batchery.core.model import AttemptKey, task_id
+from batchery.core.model import AttemptKey, ContainerEnd, task_id
 from batchery.store import feed
 from batchery.store.store import AttemptRow, EndedRow, FeedRow, GroupRow, JobRow, StreamRow
 
 _LAST: Final = "\U0010ffff"  # sorts behind whatever follows a prefix
 _MOST: Final = (1 << 63) - 1
+_ends: Final = json.Decoder(tuple[ContainerEnd, ...])
 
 
 def _list(values: Iterable[Any]) -> str:
@@ -124,7 +125,7 @@ def tags(connection: Connection, arns: list[str]) -> dict[str, dict[str, str]]:
 
 _ATTEMPT: Final = """
     SELECT seq, idx, serial, used, environment.text, code, counts, placed, starting, started, stopped, cause, exit_code,
-           reason, status_reason, log_group.text, log_stream, vcpus, memory, gpus, cpu_ms, peak_mib
+           reason, status_reason, log_group.text, log_stream, vcpus, memory, gpus, cpu_ms, peak_mib, containers
     FROM {} CROSS JOIN symbol AS environment ON environment.id = attempt.environment
     CROSS JOIN symbol AS log_group ON log_group.id = attempt.log_group"""
 _OF_SEQS: Final = _ATTEMPT.format("json_each(?1) CROSS JOIN attempt ON seq = value AND idx = ?2")
@@ -136,6 +137,8 @@ _LAST_OF: Final = _ATTEMPT.format(
 
 def _attempt(row: tuple[Any, ...]) -> AttemptRow:
     _, index, serial, used, environment, code, counts, *rest = row
+    if containers := rest.pop():
+        rest.append(_ends.decode(containers))
     return AttemptRow(index, serial, used, environment, code, bool(counts), *rest)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from msgspec import json
 
 from batchery.core.changes import Change
-from batchery.core.model import Asked, Attempt, Definition, Dirty, Environment, Job, Queue, Realm
+from batchery.core.model import Asked, Attempt, Definition, Dirty, Environment, Job, Queue, Realm, task_id
 from batchery.store import feed
 from batchery.store.store import Rows
 
@@ -33,6 +33,7 @@ ATTEMPT: Final = (
     *("seq", "idx", "serial", "used", "environment", "vcpus", "memory", "gpus", "code", "counts"),
     *("placed", "starting", "started", "stopped", "recall_kind", "recall_reason", "recall_at", "doom", "cause"),
     *("exit_code", "reason", "status_reason", "log_group", "log_stream", "address", "cpu_ms", "peak_mib"),
+    "containers",
 )
 QUEUE: Final = (
     *("arn", "name", "account", "region", "priority", "environments", "state", "status", "type", "policy"),
@@ -87,15 +88,17 @@ _JOBS: Final = f"""
     SELECT value->>0, value->>1, value->>2, value->>3, realm, queue, definition, shape, size, share, needs
     FROM alike CROSS JOIN json_each(alike.jobs)"""
 
-# A stream is made when its attempt first has a start: that it has none yet is seen in the row to be replaced. Its text
-# is [[seq, idx, serial, started, log_group, log_stream], ...] of all attempts with a start.
+# A stream is made when its attempt first has a start: that it has none yet is seen in the row to be replaced. Of
+# several containers some may run while the attempt is still STARTING, so there that is the start. The text, of all
+# attempts with a start, is [[seq, idx, serial, start, log_group, log_stream, container, 1 if one of several], ...].
 _STREAMS: Final = f"""
     INSERT INTO stream (realm, log_group, name, created, seq, idx, serial, container)
     SELECT (SELECT realm FROM job WHERE seq = value->>0), (SELECT id FROM symbol WHERE text = value->>4),
-           value->>5, value->>3, value->>0, value->>1, value->>2, 'default'
+           value->>5, value->>3, value->>0, value->>1, value->>2, value->>6
     FROM {_EACH}
     WHERE NOT EXISTS (
-        SELECT 1 FROM attempt WHERE seq = value->>0 AND idx = value->>1 AND serial = value->>2 AND started > 0)
+        SELECT 1 FROM attempt WHERE seq = value->>0 AND idx = value->>1 AND serial = value->>2
+        AND (started > 0 OR (value->>7 AND starting > 0)))
     ON CONFLICT DO NOTHING"""
 # A group comes with its first stream. Where it was deleted, the end of an attempt does not bring it back.
 _GROUPS: Final = f"""
@@ -208,18 +211,35 @@ def _attempts(dirty: Dirty, tables: dict[str, list[Any]], symbols: dict[str, Non
     for job, a in dirty.attempts.values():
         symbols[a.environment] = symbols[a.log_group] = None
         rows.append(_attempt(job.seq, a))
-        if a.started and a.log_stream:
-            streams.append((job.seq, a.key[1], a.key[2], a.started, a.log_group, a.log_stream))
+        if job.shape.streams:
+            _streams_of_several(job, a, streams, groups, symbols)
+        elif a.started and a.log_stream:
+            streams.append((job.seq, a.key[1], a.key[2], a.started, a.log_group, a.log_stream, "default", 0))
             groups.setdefault((realm_text(job.realm), a.log_group), a.started)
     tables["attempt"], tables["stream"] = rows, streams
     tables["log_group"] = [(*group, created) for group, created in groups.items()]
 
 
+def _streams_of_several(
+    job: Job, a: Attempt, streams: list[Any], groups: dict[tuple[str, str], int], symbols: dict[str, None]
+) -> None:
+    began = a.started or a.starting
+    if not began:
+        return
+    task = task_id(a.key)
+    for container, group, prefix in job.shape.streams:
+        symbols[group] = None
+        streams.append((job.seq, a.key[1], a.key[2], began, group, f"{prefix}/{task}", container, 1))
+        groups.setdefault((realm_text(job.realm), group), began)
+
+
 def _attempt(seq: int, a: Attempt) -> tuple[Any, ...]:
+    containers = encode_json(a.containers).decode() if a.containers else ""
     return (
         *(seq, a.key[1], a.key[2], a.used, a.environment, *a.resources, a.code, a.counts),
         *(a.placed, a.starting, a.started, a.stopped, *_asked(a.recall), a.doom, a.cause),
         *(a.exit_code, a.reason, a.status_reason, a.log_group, a.log_stream, a.address, a.cpu_ms, a.peak_mib),
+        containers,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from batchery.core.changes import Change
-from batchery.core.model import AttemptKey, Dirty, Job, World
+from batchery.core.model import AttemptKey, ContainerEnd, Dirty, Job, World
 
 
 class StoreError(Exception):
@@ -75,6 +75,7 @@ class AttemptRow(Struct, frozen=True):
     gpus: int
     cpu_ms: int
     peak_mib: int
+    containers: tuple[ContainerEnd, ...] = ()  # of several
 
 
 class Activity(Struct, frozen=True):

@@ -9,8 +9,8 @@ from tests.unit.core.naive import ENDED, Naive
 
 from batchery.core import query
 from batchery.core.changes import Placed
-from batchery.core.messages import ContainerEnd, Exited, Lost, Started, Starting
-from batchery.core.model import CANCEL, TERMINATE, AttemptKey
+from batchery.core.messages import Exited, Lost, Started, Starting
+from batchery.core.model import CANCEL, TERMINATE, AttemptKey, ContainerEnd
 from batchery.core.owed import to_be_killed
 from batchery.core.status import SHOWN
 

@@ -9,8 +9,8 @@ from tests.unit.core.building import Batch, arn
 
 from batchery.core.changes import Placed
 from batchery.core.lanes import demand_of
-from batchery.core.messages import ContainerEnd, Exited
-from batchery.core.model import EXIT, AttemptKey, World
+from batchery.core.messages import Exited
+from batchery.core.model import EXIT, AttemptKey, ContainerEnd, World
 from batchery.core.schedule import fits_of, schedule, usable
 from batchery.core.status import RUNNABLE
 from batchery.core.step import turn

@@ -4,8 +4,8 @@ import pytest
 from tests.unit.core.building import Batch
 
 from batchery.core.index import ALARM_SLACK
-from batchery.core.messages import ContainerEnd, Exited, Started
-from batchery.core.model import EXIT, NO_CAUSE, PREEMPTED, TIMEOUT, UPDATE, AttemptKey, Rule
+from batchery.core.messages import Exited, Started
+from batchery.core.model import EXIT, NO_CAUSE, PREEMPTED, TIMEOUT, UPDATE, AttemptKey, ContainerEnd, Rule
 from batchery.core.retry import matches
 from batchery.core.step import next_alarm
 
@@ -57,6 +57,36 @@ def test_success_is_exit_code_0_of_every_container(batch: Batch) -> None:
     batch.send(Exited(live.key, batch.now, EXIT, live.placed, (ContainerEnd("a", 0), ContainerEnd("b", 3, "boom"))))
     assert batch.end(job) == ("FAILED", EXITED)
     assert (live.exit_code, live.reason) == (3, "boom")
+
+
+SEVERAL = (("main", "/aws/batch/job", "def/main"), ("log", "/aws/batch/job", "def/log"))
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "reason"),
+    [
+        ((ContainerEnd("log", 7, decides=False), ContainerEnd("main", 0)), 0, ""),
+        ((ContainerEnd("log", 0, decides=False), ContainerEnd("main", 4, "boom")), 4, "boom"),
+        ((ContainerEnd("main", 3), ContainerEnd("other", 143)), 3, ""),  # the first to fail, not what it took along
+        ((ContainerEnd("main", 0), ContainerEnd("other", 143)), 143, ""),
+        ((ContainerEnd("main", 0), ContainerEnd("never")), None, ""),
+    ],
+)
+def test_those_that_decide_are_judged_in_the_order_of_their_ends(
+    batch: Batch, ends: tuple[ContainerEnd, ...], code: int | None, reason: str
+) -> None:
+    job = batch.submit(streams=SEVERAL)
+    live = batch.attempt(job)
+    batch.send(Exited(live.key, batch.now, EXIT, live.placed, ends))
+    assert batch.end(job) == ("SUCCEEDED" if code == 0 else "FAILED", EXITED)
+    assert (live.exit_code, live.reason, live.containers) == (code, reason, ends)
+
+
+def test_how_a_single_container_ended_is_not_said_twice(batch: Batch) -> None:
+    job = batch.submit()
+    live = batch.attempt(job)
+    batch.exits(job, 0)
+    assert (live.exit_code, live.containers) == (0, ())
 
 
 def test_an_end_of_no_container_at_all_is_no_success(batch: Batch) -> None:

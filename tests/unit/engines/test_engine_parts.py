@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from batchery.config import ImageRule
-from batchery.core.messages import ContainerEnd, Exited, Lost, Started, Starting
-from batchery.core.model import EXIT, AttemptKey
+from batchery.core.messages import Exited, Lost, Started, Starting
+from batchery.core.model import EXIT, AttemptKey, ContainerEnd
 from batchery.engines import census, places, reaper, wire
 from batchery.engines.host import count_gpus
 from batchery.engines.images import DEFAULT_PATH, cannot_start, entry

@@ -88,7 +88,7 @@ def test_only_attempts_with_a_start_may_make_streams(stock: Stock) -> None:
     began = stock.attempt(job, 1, code=RUNNING, started=NOW)
     stock.attempt(job, 2, code=RUNNING, started=NOW, log_stream="")
     rows = encoded(stock)
-    assert text(rows, "stream") == [[1, 1, 1, NOW, "/aws/batch/job", began.log_stream]]
+    assert text(rows, "stream") == [[1, 1, 1, NOW, "/aws/batch/job", began.log_stream, "default", 0]]
     assert text(rows, "log_group") == [["/".join(REALM), "/aws/batch/job", NOW]]
     assert PLACE in rows.symbols
 
