@@ -12,7 +12,7 @@ import http.client
 import json
 import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from batchery.api.sigv4 import sign
 
@@ -53,6 +53,10 @@ class Client:
     def batch(self, operation: str, **members: Any) -> Json:
         """An operation of AWS Batch that is a POST, by its name ("SubmitJob"). Raises ServiceError, NoServer."""
         return self._call("batch", f"/v1/{operation.lower()}", members, "application/json")
+
+    def tag(self, arn: str, tags: dict[str, str]) -> Json:
+        """TagResource. Raises ServiceError, NoServer."""
+        return self._call("batch", f"/v1/tags/{quote(arn, safe='')}", {"tags": tags}, "application/json")
 
     def logs(self, operation: str, **members: Any) -> Json:
         """An operation of CloudWatch Logs ("GetLogEvents"). Raises ServiceError, NoServer."""

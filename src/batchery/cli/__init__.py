@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "why": "why",
     "logs": "logs",
     "keys": "keys",
+    "import": "importing",
     "doctor": "doctor",
     "demo": "demo",
     "sim": "sim",
