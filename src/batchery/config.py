@@ -117,6 +117,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     queues: int = 50
     environments: int = 50
     environments_per_queue: int = 3
+    environments_per_cluster: int = 5  # on one EKS cluster
     body_bytes: int = 1024 * 1024
     inbox: int = 20_000  # commands waiting; beyond it 429
     page: int = 100
@@ -139,6 +140,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     strict_head: bool = False  # AWS's blocking: a job that can never fit blocks its queue
     kill_grace: int = 30  # s between SIGTERM and SIGKILL
     submitted_for: int = 0  # ms that every job stays SUBMITTED at least: AWS takes seconds, some clients count on it
+    update_minute: int = 60  # s that a minute of updatePolicy.jobExecutionTimeoutMinutes lasts; tests shorten it
     activity_log: str = ""  # also write activity records as JSON lines to this file
     require_keys: bool | None = None  # None: not on loopback, always elsewhere
     process: Process = Process()

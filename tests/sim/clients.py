@@ -139,6 +139,7 @@ class Clients:
             UpdateEnvironment(environment, state=DISABLED),
             UpdateEnvironment(environment, state=ENABLED),
             UpdateEnvironment(environment, state=ENABLED, max_vcpus=self.random.choice((VCPUS, VCPUS, 3_000))),
+            UpdateEnvironment(environment, patience=self.random.choice((0, 20_000))),
             Register(HOME, "work", arn("job-definition", "work"), "{}"),
             Deregister(HOME, arn("job-definition", "work:2")),
         ]

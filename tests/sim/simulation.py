@@ -15,6 +15,7 @@ from tests.sim.stores import SimStore
 
 from batchery.core.changes import Change
 from batchery.core.check import check
+from batchery.core.index import REPLACE_ALARM
 from batchery.core.lanes import demand_of, entry_of, lane_of
 from batchery.core.messages import (
     Ack,
@@ -29,7 +30,7 @@ from batchery.core.messages import (
     UpdateEnvironment,
     Withdraw,
 )
-from batchery.core.model import ENABLED, Capacity, Dirty, Policy, World
+from batchery.core.model import ENABLED, UPDATING, Capacity, Dirty, Policy, World
 from batchery.core.owed import owed, to_be_killed
 from batchery.core.schedule import fits_of
 from batchery.core.status import RUNNABLE, RUNNING
@@ -293,7 +294,12 @@ class Simulation:
         self.faults = False
         self.engine.skew = 0
         self._reconnect()
-        self._turn()  # whatever was in transition is VALID, and may be updated
+        self._turn()
+        for _ in range(100):  # until whatever was in transition is VALID, and may be updated
+            if all(environment.status != UPDATING for environment in self.world.environments.values()):
+                break
+            self._pass_time(5_000)
+            self._turn()
         for name in ENVIRONMENTS:
             where = arn("compute-environment", name)
             self.inbox.append((UpdateEnvironment(where, state=ENABLED, max_vcpus=VCPUS), False))
@@ -342,7 +348,9 @@ def snapshot(world: World) -> dict[str, Any]:
         for at, what, key in world.alarms
         if key in world.live and world.live[key].code == RUNNING and not to_be_killed(world, world.live[key])
     }
+    replacing = {one for one in world.alarms if one[1] == REPLACE_ALARM and world.environments[one[2].job].replaced}
     return {
+        "replacing": {one for one in replacing if one[0] == world.environments[one[2].job].replace_by},
         "jobs": jobs,
         "lanes": lanes,
         "alarms": alarms,

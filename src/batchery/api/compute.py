@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import fields
 
+from batchery.api.compute_eks import resources_on_eks
 from batchery.api.shapes import (
     ComputeResource,
     ComputeResourceUpdate,
@@ -48,6 +49,7 @@ _INSTANCE_TYPE: Final = re.compile(r"[a-z][a-z-]*\d[a-z0-9-]*(\.[a-z0-9-]+)?")
 #: Graviton: the a1 family, and a "g" behind the generation (m6g, c7gn, im4gn), not before it (g4dn).
 _ARM: Final = re.compile(r"(default_arm64|a1(\..*)?|[a-z]+\d+g[a-z]*(\..*)?)")
 _IMAGE_TYPE: Final = re.compile(r"ECS_[A-Z0-9_]+")
+_EKS_IMAGE_TYPE: Final = re.compile(r"EKS_[A-Z0-9_]+")
 _VERSION: Final = re.compile(r"|\d+|\$Default|\$Latest")
 
 #: Strategies that AWS offers for one kind of EC2 capacity only.
@@ -71,12 +73,14 @@ def _absent(value: Any) -> bool:
     return value is None or value in ("", [], {})
 
 
-def problems(resources: ComputeResource) -> Iterator[str]:
-    """Of the resources of a MANAGED environment, new or as an update would leave them."""
+def problems(resources: ComputeResource, eks: bool = False) -> Iterator[str]:
+    """Of the resources of a MANAGED environment, new or as an update would leave them. ``eks``: of one on EKS."""
+    if eks:
+        yield from resources_on_eks(resources)
     if resources.type in FARGATE:
         yield from _fargate(resources)
     elif resources.type in EC2:
-        yield from _ec2(resources)
+        yield from _ec2(resources, eks)
     elif resources.managed_instances_provider is None:
         yield "managedInstancesProvider is required."  # ours
     else:
@@ -109,7 +113,7 @@ def _fargate(resources: ComputeResource) -> Iterator[str]:
         yield "Fargate supports a maximum of 5 security groups."
 
 
-def _ec2(resources: ComputeResource) -> Iterator[str]:
+def _ec2(resources: ComputeResource, eks: bool) -> Iterator[str]:
     if not resources.instance_role:
         yield "Instance role is required."
     if resources.min_vcpus is None:
@@ -118,7 +122,7 @@ def _ec2(resources: ComputeResource) -> Iterator[str]:
     yield from _listed(resources.subnets, "Resource subnets are required.")  # ours
     if resources.security_group_ids or resources.launch_template is None:
         yield from _listed(resources.security_group_ids, "Security group ids are required.")
-    if resources.type == "SPOT" and resources.allocation_strategy in (None, "BEST_FIT"):
+    if resources.type == "SPOT" and not eks and resources.allocation_strategy in (None, "BEST_FIT"):
         yield from _listed([resources.spot_iam_fleet_role or ""], "compute resource spotIamFleetRole is required.")
     yield from _instance_types(resources.instance_types or [])
     yield from _strategy(resources)
@@ -126,7 +130,7 @@ def _ec2(resources: ComputeResource) -> Iterator[str]:
         yield "Bid percentage must be between 0 to 100."
     if resources.launch_template is not None:
         yield from _launch_template(resources.launch_template, resources.instance_types or [])
-    yield from _images(resources)
+    yield from _images(resources, eks)
 
 
 def _listed(items: list[str] | None, text: str) -> Iterator[str]:
@@ -167,13 +171,15 @@ def _strategy(resources: ComputeResource) -> Iterator[str]:
         )
 
 
-def _images(resources: ComputeResource) -> Iterator[str]:
+def _images(resources: ComputeResource, eks: bool) -> Iterator[str]:
     images = resources.ec2_configuration
     if images is not None and not 1 <= len(images) <= 2:
         yield "ec2Configuration must have one or two values."  # ours
     for image in images or ():
-        if _IMAGE_TYPE.fullmatch(image.image_type) is None:
+        if (_EKS_IMAGE_TYPE if eks else _IMAGE_TYPE).fullmatch(image.image_type) is None:
             yield "Invalid imageType in ComputeResources.ec2Configuration"
+        if image.image_kubernetes_version and not eks:
+            yield "imageKubernetesVersion is only applicable for EKS compute environments."  # ours
     policy = resources.scaling_policy
     delay = policy.min_scale_down_delay_minutes if policy is not None else None
     if delay is not None and delay != 0 and not 20 <= delay <= 10080:

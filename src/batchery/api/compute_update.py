@@ -26,6 +26,32 @@ SCALE_DOWN: Final = (
 )
 
 
+#: What is replaced with the instances (user guide, "Perform infrastructure updates"); all else is a scaling update.
+_INFRASTRUCTURE: Final = (
+    *("allocation_strategy", "bid_percentage", "ec2_configuration", "ec2_key_pair", "image_id", "instance_role"),
+    *("instance_types", "launch_template", "placement_group", "security_group_ids", "subnets", "tags", "type"),
+)
+#: Both texts are ours.
+NEEDS_LINKED_ROLE: Final = "An infrastructure update requires the service-linked role AWSServiceRoleForBatch"
+NEEDS_STRATEGY: Final = "An infrastructure update requires an allocation strategy other than BEST_FIT"
+
+
+def replaces_instances(old: ComputeResource, new: ComputeResource, update: ComputeResourceUpdate) -> bool:
+    """Whether an update of ``old`` that leads to ``new`` is an infrastructure update."""
+    if old.type not in EC2:
+        return False
+    changed = any(getattr(old, member) != getattr(new, member) for member in _INFRASTRUCTURE)
+    return changed or update.update_to_latest_image_version is True
+
+
+def infrastructure_problems(old: ComputeResource, new: ComputeResource, linked_role: bool) -> Iterator[str]:
+    """Of an infrastructure update."""
+    if not linked_role:
+        yield NEEDS_LINKED_ROLE
+    if any(resources.allocation_strategy in (None, "BEST_FIT") for resources in (old, new)):
+        yield NEEDS_STRATEGY
+
+
 def update_problems(resources: ComputeResource, update: ComputeResourceUpdate) -> Iterator[str]:
     """What is wrong with the update as such; `compute.problems` judges what it leads to."""
     if resources.type in FARGATE:
@@ -38,10 +64,15 @@ def update_problems(resources: ComputeResource, update: ComputeResourceUpdate) -
         yield f"managedInstancesProvider is not applicable for {resources.type}."
 
 
-def scales_down(resources: ComputeResource, update: ComputeResourceUpdate) -> bool:
+def desired_now(resources: ComputeResource, in_use: int) -> int:
+    """desiredvCpus as AWS moves it: what is in use or was asked for by hand, between the bounds."""
+    return min(max(resources.min_vcpus or 0, resources.desired_vcpus or 0, in_use), resources.max_vcpus)
+
+
+def scales_down(resources: ComputeResource, update: ComputeResourceUpdate, in_use: int) -> bool:
     """desiredvCpus may be raised by hand, not lowered."""
-    now, wanted = resources.desired_vcpus, update.desired_vcpus
-    return wanted is not None and now is not None and wanted < now
+    wanted = update.desired_vcpus
+    return wanted is not None and wanted < desired_now(resources, in_use)
 
 
 def merged(resources: ComputeResource, update: ComputeResourceUpdate) -> ComputeResource:

@@ -13,25 +13,36 @@ import msgspec
 from msgspec.structs import replace
 
 from batchery.api.call import Call, operation
-from batchery.api.compute import problems
-from batchery.api.compute_update import SCALE_DOWN, merged, scales_down, update_problems
+from batchery.api.compute import EC2, problems
+from batchery.api.compute_eks import eks_problems, shown
+from batchery.api.compute_update import (
+    SCALE_DOWN,
+    desired_now,
+    infrastructure_problems,
+    merged,
+    replaces_instances,
+    scales_down,
+    update_problems,
+)
 from batchery.api.describing import select
 from batchery.api.readymade import host_vcpus
 from batchery.api.shapes import (
     ComputeEnvironmentDetail,
     ComputeResource,
+    ComputeResourceUpdate,
     CreateComputeEnvironmentRequest,
     CreateComputeEnvironmentResponse,
     DeleteComputeEnvironmentRequest,
     DescribeComputeEnvironmentsRequest,
     DescribeComputeEnvironmentsResponse,
     EcsSettings,
+    EksConfiguration,
+    EksConfigurationUpdate,
     UpdateComputeEnvironmentRequest,
     UpdateComputeEnvironmentResponse,
     UpdatePolicy,
 )
 from batchery.api.tags import check_tags
-from batchery.api.unsupported import unsupported
 from batchery.core import query
 from batchery.core.messages import CreateEnvironment, DeleteEnvironment, UpdateEnvironment
 from batchery.core.model import DISABLED, Environment
@@ -40,6 +51,10 @@ from batchery.spec.names import NAME, cluster_arn, environment_arn
 T = TypeVar("T")
 
 UNMANAGED: Final = "UNMANAGED"
+EKS: Final = "EKS"
+EKS_SPOT: Final = "EKS_SPOT"
+EKS_KINDS: Final = (EKS, EKS_SPOT)
+UPDATE_MINUTES: Final = 30  #: that jobs go on during an infrastructure update (API_UpdatePolicy)
 
 
 @operation
@@ -51,12 +66,12 @@ async def create_compute_environment(
     call.allow("batch:CreateComputeEnvironment", arn)
     if ask.tags:
         call.allow("batch:TagResource", arn)
+    resources = None if ask.type == UNMANAGED else ask.compute_resources
+    _allow_capacity_tags(call, arn, resources)
     for text in _create_problems(ask):
         raise call.refuse(text)
-    if ask.eks_configuration is not None:
-        raise unsupported(call, "eksConfiguration")
     check_tags(call, ask.tags)
-    resources = None if ask.type == UNMANAGED else ask.compute_resources
+    _check_cluster(call, ask.eks_configuration)
     doc = ComputeEnvironmentDetail(
         type=ask.type,
         unmanaged_vcpus=ask.unmanaged_vcpus,
@@ -64,7 +79,8 @@ async def create_compute_environment(
         service_role=ask.service_role,
         context=ask.context,
         ecs_settings=ask.ecs_settings,
-        container_orchestration_type="ECS",
+        eks_configuration=ask.eks_configuration,
+        container_orchestration_type="ECS" if ask.eks_configuration is None else "EKS",
     )
     environment = Environment(
         arn=arn,
@@ -92,19 +108,20 @@ async def update_compute_environment(
     call.allow("batch:UpdateComputeEnvironment", arn)
     if environment is None:
         raise call.refuse(f"{ask.compute_environment} does not exist", wrapped=False)
-    if ask.eks_configuration is not None:
-        raise unsupported(call, "eksConfiguration")
+    _allow_capacity_tags(call, arn, ask.compute_resources)
     old = msgspec.json.decode(environment.doc, type=ComputeEnvironmentDetail)
     for text in _update_problems(old, ask):
         raise call.refuse(text)
+    in_use = call.service.look(query.vcpus_in_use, [arn])[arn]
     new = replace(
         old,
         unmanaged_vcpus=_or(ask.unmanaged_vcpus, old.unmanaged_vcpus),
-        compute_resources=_resources_after(call, old.compute_resources, ask),
+        compute_resources=_resources_after(call, old, ask, in_use),
         service_role=ask.service_role or old.service_role,
         update_policy=_update_policy(old.update_policy, ask.update_policy),
         context=_or(ask.context, old.context),
         ecs_settings=_ecs_settings(old.ecs_settings, ask.ecs_settings),
+        eks_configuration=_eks_after(old.eks_configuration, ask.eks_configuration),
     )
     response = UpdateComputeEnvironmentResponse(
         compute_environment_name=environment.name, compute_environment_arn=environment.arn
@@ -116,6 +133,7 @@ async def update_compute_environment(
         max_vcpus=environment.max_vcpus if _ceiling(new) == _ceiling(old) else _max_vcpus(new),
         doc=msgspec.json.encode(new).decode(),
         seen=environment.doc,
+        patience=_patience(call, old, new, ask.compute_resources),
     )
     await call.submit(command, lambda _: response)
     return response
@@ -142,19 +160,26 @@ async def describe_compute_environments(
     )
     tags = await call.service.reads.tags([environment.arn for environment in page])
     trouble = call.service.look(query.trouble)
+    in_use = call.service.look(query.vcpus_in_use, [one.arn for one in page])
     return DescribeComputeEnvironmentsResponse(
-        compute_environments=[_detail(environment, tags.get(environment.arn, {}), trouble) for environment in page],
+        compute_environments=[_detail(one, tags.get(one.arn, {}), trouble, in_use[one.arn]) for one in page],
         next_token=token,
     )
 
 
-def _detail(environment: Environment, tags: dict[str, str], trouble: str) -> ComputeEnvironmentDetail:
-    """``trouble``: why the engine begins nothing, in its words."""
+def _detail(environment: Environment, tags: dict[str, str], trouble: str, in_use: int) -> ComputeEnvironmentDetail:
+    """``trouble``: why the engine begins nothing, in its words; ``in_use``: vCPUs."""
+    doc = msgspec.json.decode(environment.doc, type=ComputeEnvironmentDetail)
+    resources = doc.compute_resources
+    if resources is not None and resources.type in EC2:
+        resources = replace(resources, desired_vcpus=desired_now(resources, in_use))
     return replace(
-        msgspec.json.decode(environment.doc, type=ComputeEnvironmentDetail),
+        doc,
+        compute_resources=resources,
         compute_environment_name=environment.name,
         compute_environment_arn=environment.arn,
-        ecs_cluster_arn=cluster_arn(environment.arn),
+        ecs_cluster_arn=cluster_arn(environment.arn) if doc.eks_configuration is None else None,
+        eks_configuration=shown(doc.eks_configuration),
         state=environment.state,
         status=environment.status,
         status_reason=trouble or environment.status_reason or None,
@@ -175,19 +200,23 @@ def _create_problems(ask: CreateComputeEnvironmentRequest) -> Iterator[str]:
         yield "Compute Environment name should match a valid pattern."
     if ask.state == DISABLED:
         yield "Compute Environment must be created in ENABLED state."
+    if ask.eks_configuration is not None:
+        yield from eks_problems(ask.eks_configuration)
     if ask.type == UNMANAGED:
-        yield from _unmanaged_problems(ask.unmanaged_vcpus, ask.service_role)
+        yield from _unmanaged_problems(ask.unmanaged_vcpus, ask.service_role, ask.eks_configuration is not None)
     elif ask.unmanaged_vcpus is not None:
         yield "unmanagedvCpus is not applicable for managed Compute Environment."
     elif ask.compute_resources is None:
         yield "computeResources must be provided for a MANAGED compute environment"
     else:
-        yield from problems(ask.compute_resources)
+        yield from problems(ask.compute_resources, ask.eks_configuration is not None)
 
 
-def _unmanaged_problems(vcpus: int | None, role: str | None) -> Iterator[str]:
+def _unmanaged_problems(vcpus: int | None, role: str | None, eks: bool) -> Iterator[str]:
     """`computeResources` of an UNMANAGED environment are ignored, as AWS does."""
-    if not role:
+    if eks:
+        pass  # which is served by the service-linked role
+    elif not role:
         yield "ServiceRole is required."
     elif _linked(role):
         yield "Service Linked Role cannot be used with UNMANAGED Compute Environment"
@@ -197,8 +226,10 @@ def _unmanaged_problems(vcpus: int | None, role: str | None) -> Iterator[str]:
 
 def _update_problems(old: ComputeEnvironmentDetail, ask: UpdateComputeEnvironmentRequest) -> Iterator[str]:
     role = ask.service_role
+    if ask.eks_configuration is not None and old.eks_configuration is None:
+        yield "eksConfiguration is only applicable for EKS compute environments."  # ours
     if old.type == UNMANAGED:
-        yield from _unmanaged_problems(ask.unmanaged_vcpus, role or old.service_role)
+        yield from _unmanaged_problems(ask.unmanaged_vcpus, role or old.service_role, old.eks_configuration is not None)
     else:
         if ask.unmanaged_vcpus is not None:
             yield "unmanagedvCpus is not applicable for managed Compute Environment."
@@ -217,18 +248,56 @@ def _linked(role: str | None) -> bool:
 
 
 def _resources_after(
-    call: Call, old: ComputeResource | None, ask: UpdateComputeEnvironmentRequest
+    call: Call, old: ComputeEnvironmentDetail, ask: UpdateComputeEnvironmentRequest, in_use: int
 ) -> ComputeResource | None:
     """Raises ApiError if the update would leave what CreateComputeEnvironment would refuse."""
-    update = ask.compute_resources
-    if old is None or update is None:
-        return old
-    new = merged(old, update)
-    for text in problems(new):
+    resources, update = old.compute_resources, ask.compute_resources
+    if resources is None or update is None:
+        return resources
+    new = merged(resources, update)
+    for text in problems(new, old.eks_configuration is not None):
         raise call.refuse(text)
-    if scales_down(old, update):
+    if scales_down(resources, update, in_use):
         raise call.refuse(SCALE_DOWN, wrapped=False)
     return new
+
+
+def _patience(
+    call: Call, old: ComputeEnvironmentDetail, new: ComputeEnvironmentDetail, update: ComputeResourceUpdate | None
+) -> int | None:
+    """How long an infrastructure update lets running jobs go on, ms; None for a scaling update. Raises ApiError."""
+    before, after = old.compute_resources, new.compute_resources
+    if before is None or after is None or update is None or not replaces_instances(before, after, update):
+        return None
+    for text in infrastructure_problems(before, after, _linked(new.service_role)):
+        raise call.refuse(text)
+    policy = new.update_policy or UpdatePolicy()
+    if policy.terminate_jobs_on_update:
+        return 0
+    return (policy.job_execution_timeout_minutes or UPDATE_MINUTES) * call.service.config.update_minute * 1000
+
+
+def _eks_after(old: EksConfiguration | None, update: EksConfigurationUpdate | None) -> EksConfiguration | None:
+    if old is None or update is None:
+        return old
+    return replace(old, access_entry=_or(update.access_entry, old.access_entry))
+
+
+def _allow_capacity_tags(call: Call, arn: str, resources: ComputeResource | ComputeResourceUpdate | None) -> None:
+    """API_ComputeResource, capacityTags: "You must have the batch:SetCapacityTags permission"."""
+    if resources is not None and resources.capacity_tags:
+        call.allow("batch:SetCapacityTags", arn)
+
+
+def _check_cluster(call: Call, eks: EksConfiguration | None) -> None:
+    """The quota of environments on one EKS cluster."""
+    if eks is None:
+        return
+    most = call.service.config.limits.environments_per_cluster
+    docs = [one.doc for one in call.service.look(query.environments, call.realm) if one.kind in EKS_KINDS]
+    found = [msgspec.json.decode(doc, type=ComputeEnvironmentDetail).eks_configuration for doc in docs]
+    if sum(one is not None and one.eks_cluster_arn == eks.eks_cluster_arn for one in found) >= most:
+        raise call.refuse(f"Cannot create more than {most} compute environments for one EKS cluster")  # ours
 
 
 def _or(new: T | None, old: T | None) -> T | None:
@@ -251,7 +320,9 @@ def _ecs_settings(old: EcsSettings | None, new: EcsSettings | None) -> EcsSettin
 
 
 def _kind(doc: ComputeEnvironmentDetail) -> str:
-    return UNMANAGED if doc.compute_resources is None else doc.compute_resources.type
+    """What decides which queues and definitions an environment goes with."""
+    kind = UNMANAGED if doc.compute_resources is None else doc.compute_resources.type
+    return kind if doc.eks_configuration is None else EKS_SPOT if kind == "SPOT" else EKS
 
 
 def _ceiling(doc: ComputeEnvironmentDetail) -> int | None:

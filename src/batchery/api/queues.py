@@ -38,6 +38,8 @@ _TYPES: Final = {
     "FARGATE": "ECS_FARGATE",
     "FARGATE_SPOT": "ECS_FARGATE",
     "ECS_MANAGED_INSTANCES": "ECS_MANAGED_INSTANCES",
+    "EKS": "EKS",
+    "EKS_SPOT": "EKS",
 }
 
 

@@ -264,6 +264,7 @@ def queue_gone(world: World, change: QueueGone) -> None:
 def environment_set(world: World, change: EnvironmentSet) -> None:
     environment = change.environment
     world.environments[environment.arn] = world.dirty.environments[environment.arn] = environment
+    index.alarm_replacing(world, environment)
 
 
 def environment_gone(world: World, change: EnvironmentGone) -> None:

@@ -106,7 +106,7 @@ class Recalled(Change, frozen=True, tag=True):
 
 
 class Doomed(Change, frozen=True, tag=True):
-    """An attempt is to be killed for a cause of its own (TIMEOUT). Termination is a fact of the job instead."""
+    """An attempt is to be killed for a cause of its own (TIMEOUT, UPDATE). Termination is a fact of the job."""
 
     key: AttemptKey
     cause: str

@@ -19,9 +19,12 @@ from batchery.core.model import (
     SEQUENTIAL,
     TERMINATE,
     TIMEOUT,
+    UPDATE,
     UPDATING,
     VOID,
+    AttemptKey,
     Block,
+    Environment,
     Job,
     Resources,
     Task,
@@ -29,6 +32,7 @@ from batchery.core.model import (
 )
 from batchery.core.owed import to_be_killed
 from batchery.core.readiness import settled
+from batchery.core.replacing import before_update
 from batchery.core.status import CLOSING, ENDED, FAILED, LATENT, LIVE, OFFERED, RUNNABLE, RUNNING, SUBMITTED, SUCCEEDED
 from batchery.core.step import CLOSE, DUE, EVALUATE, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE
 
@@ -111,7 +115,7 @@ def _check_task(job: Job, task: Task) -> None:
     assert live.code == code, f"{name}: task and attempt have one code"
     assert live.used == task.used, f"{name}: the attempt knows how many were used before it"
     assert live.recall is None or code == OFFERED, f"{name}: only what has not begun is asked back"
-    assert live.doom in (NO_CAUSE, TIMEOUT), f"{name}: the server itself ends an attempt for its time limit alone"
+    assert live.doom in (NO_CAUSE, TIMEOUT, UPDATE), f"{name}: what the server itself ends an attempt for"
     assert (live.cause, live.stopped) == (NO_CAUSE, 0), f"{name}: a live attempt has no end"
     assert code != RUNNING or live.started >= live.placed > 0, f"{name}: it was placed, then it ran"
 
@@ -284,8 +288,9 @@ def _check_resources(world: World) -> None:
                 assert waits, f"{arn}: what is told to stand aside waits for capacity"
     for arn, environment in world.environments.items():
         assert environment.arn == arn, f"{arn}: an environment is filed under its ARN"
-        if environment.status in (CREATING, UPDATING):
-            assert Due(SETTLE_ENVIRONMENT, arn) in world.due, f"{arn}: the end of a transition is due"
+        assert bool(environment.replaced) <= (environment.status == UPDATING), f"{arn}: replaced while UPDATING alone"
+        if environment.status in (CREATING, UPDATING) and Due(SETTLE_ENVIRONMENT, arn) not in world.due:
+            _check_replacing(world, environment)
         if environment.status == DELETING and Due(SETTLE_ENVIRONMENT, arn) not in world.due:
             busy = any(attempt.environment == arn for attempt in world.live.values())
             assert busy, f"{arn}: an environment being deleted goes when nothing runs in it"
@@ -295,6 +300,14 @@ def _check_resources(world: World) -> None:
         index.define(numbers, definition)
     assert numbers.revisions == world.revisions, "the highest revision of each name is known"
     assert numbers.active == world.active, "the ACTIVE revisions of each name are known"
+
+
+def _check_replacing(world: World, environment: Environment) -> None:
+    old = list(before_update(world, environment)) if environment.replaced else []
+    assert old, f"{environment.arn}: a transition ends by a due follow-up, or waits for what began before it"
+    ring = (environment.replace_by, index.REPLACE_ALARM, AttemptKey(environment.arn, 0, 0))
+    ended = all(to_be_killed(world, attempt) for attempt in old)
+    assert ended or ring in world.alarms, f"{environment.arn}: what began before the update is ended, or has an alarm"
 
 
 def _check_deleting(world: World, arn: str) -> None:

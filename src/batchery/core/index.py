@@ -8,6 +8,7 @@
 """
 
 from bisect import insort
+from heapq import heappush
 from typing import Final
 
 from batchery.core.model import (
@@ -16,8 +17,10 @@ from batchery.core.model import (
     NO_CAPACITY,
     SEQUENTIAL,
     Attempt,
+    AttemptKey,
     Block,
     Definition,
+    Environment,
     Job,
     Need,
     Resources,
@@ -29,6 +32,7 @@ from batchery.core.status import OFFERED, PENDING, SUBMITTED
 BLOCK_JOBS: Final = 4096
 GONE: Final = 0xFF  #: the byte a job leaves behind on its shelf
 TIMEOUT_ALARM: Final = "timeout"
+REPLACE_ALARM: Final = "replace"  #: an environment's `replace_by`; the key's job is its ARN
 #: The engine keeps the time limit itself; the server's alarm is behind it, for engines that could not. ms.
 ALARM_SLACK: Final = 1_000
 SLOW: Final = 10_000  #: pace of a class too slow to be held ahead, ms: some ten quick ones until it is again
@@ -154,6 +158,12 @@ def note_pace(world: World, attempt: Attempt) -> None:
 def alarm(attempt: Attempt, shape: Shape) -> int:
     """When the server itself ends an attempt that overran."""
     return attempt.started + shape.timeout + ALARM_SLACK
+
+
+def alarm_replacing(world: World, environment: Environment) -> None:
+    """While an infrastructure update lasts, its end has an alarm."""
+    if environment.replaced:
+        heappush(world.alarms, (environment.replace_by, REPLACE_ALARM, AttemptKey(environment.arn, 0, 0)))
 
 
 # --- definitions

@@ -155,6 +155,7 @@ class UpdateEnvironment(Command, frozen=True):
     max_vcpus: int | None = None
     doc: str | None = None
     seen: str | None = None  # the doc that `doc` was merged from; refused if it is not the stored one any more
+    patience: int | None = None  # ms that running attempts are left: an infrastructure update; None is a scaling one
 
 
 class DeleteEnvironment(Command, frozen=True):

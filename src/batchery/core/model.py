@@ -45,7 +45,7 @@ HOST: Final = "HOST"  #: the host, or all trace of the attempt, is gone
 WITHDRAWN: Final = "WITHDRAWN"  #: asked back before it began
 NO_CAPACITY: Final = "NO_CAPACITY"  #: the engine handed it back; it never began
 PREEMPTED: Final = "PREEMPTED"  #: reserved for quota shares
-UPDATE: Final = "UPDATE"  #: reserved for infrastructure updates
+UPDATE: Final = "UPDATE"  #: its compute environment was replaced below it
 MAIN_ENDED: Final = "MAIN_ENDED"  #: reserved for multi-node jobs
 
 # `state` and `status` of named resources, as AWS spells them.
@@ -274,7 +274,7 @@ class Environment(Struct):
     arn: str
     name: str
     realm: Realm
-    kind: str  #: computeResources.type, or UNMANAGED
+    kind: str  #: computeResources.type, UNMANAGED, EKS or EKS_SPOT
     max_vcpus: int  #: thousandths
     pool: str
     doc: str  #: JSON of everything that is echoed
@@ -283,6 +283,8 @@ class Environment(Struct):
     status_reason: str = ""
     uuid: str = ""
     created: int = 0
+    replaced: int = 0  #: while an infrastructure update lasts: when it began
+    replace_by: int = 0  #: and when what began before it is ended
 
 
 class Definition(Struct):

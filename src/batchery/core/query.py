@@ -107,6 +107,15 @@ def definitions(world: World, realm: Realm, name: str | None = None) -> list[Def
     return sorted(mine, key=lambda d: (d.name, -d.revision))
 
 
+def vcpus_in_use(world: World, arns: list[str]) -> dict[str, int]:
+    """Whole vCPUs, rounded up, that attempts hold in each of these environments."""
+    held = dict.fromkeys(arns, 0)
+    for attempt in world.live.values():
+        if attempt.environment in held:
+            held[attempt.environment] += attempt.resources.vcpus
+    return {arn: -(-vcpus // 1000) for arn, vcpus in held.items()}
+
+
 # ----------------------------------------------------------------------------------------------------------- jobs
 
 

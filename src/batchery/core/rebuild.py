@@ -40,6 +40,8 @@ def rebuild(world: World) -> None:
     for queue in world.queues.values():
         if queue.blocked:  # to be looked at, though nothing of it may be ready any more
             world.lanes.setdefault(queue.arn, {})
+    for environment in world.environments.values():
+        index.alarm_replacing(world, environment)
     world.alarms.sort()
     for queue in world.queues.values():
         queue_due(world, queue)

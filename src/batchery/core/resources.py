@@ -9,7 +9,8 @@ functions, which `follow` makes due, end that transition, and until then no othe
 
     create -> CREATING -> VALID      update -> UPDATING -> VALID      delete -> DELETING -> gone
 
-A queue in DELETING goes when its last open job has ended; an environment when no attempt runs in it any more.
+An infrastructure update lasts until what ran before it has ended (replacing.py). A queue in DELETING goes when its
+last open job has ended; an environment when no attempt runs in it any more.
 
 Texts that nobody has seen AWS answer are marked "ours". Decisions 060 and 061.
 """
@@ -56,6 +57,7 @@ from batchery.core.model import (
     Realm,
     World,
 )
+from batchery.core.replacing import replacing
 
 IN_TRANSITION: Final = frozenset({CREATING, UPDATING, DELETING})
 HEALTHY: Final = "ComputeEnvironment Healthy"
@@ -68,9 +70,16 @@ FAMILIES: Final = {
     "FARGATE": "FARGATE",
     "FARGATE_SPOT": "FARGATE",
     "ECS_MANAGED_INSTANCES": "ECS_MANAGED_INSTANCES",
+    "EKS": "EKS",
+    "EKS_SPOT": "EKS",
 }
 #: The jobQueueType of a queue of one family.
-QUEUE_TYPES: Final = {"EC2": "ECS", "FARGATE": "ECS_FARGATE", "ECS_MANAGED_INSTANCES": "ECS_MANAGED_INSTANCES"}
+QUEUE_TYPES: Final = {
+    "EC2": "ECS",
+    "FARGATE": "ECS_FARGATE",
+    "ECS_MANAGED_INSTANCES": "ECS_MANAGED_INSTANCES",
+    "EKS": "EKS",
+}
 
 
 def _require(condition: bool, text: str, wrapped: bool = False) -> None:
@@ -198,6 +207,8 @@ def update_environment(world: World, cmd: UpdateEnvironment, now: int) -> list[C
         max_vcpus=environment.max_vcpus if cmd.max_vcpus is None else cmd.max_vcpus,
         doc=environment.doc if cmd.doc is None else cmd.doc,
     )
+    if cmd.patience is not None:
+        changed = replace(changed, replaced=now, replace_by=now + cmd.patience)
     return [EnvironmentSet(changed)]
 
 
@@ -219,7 +230,9 @@ def settle_environment(world: World, arn: str, now: int) -> list[Change]:
     if environment is None:
         return []
     if environment.status in (CREATING, UPDATING):
-        return [EnvironmentSet(replace(environment, status=VALID, status_reason=HEALTHY))]
+        if (going := replacing(world, environment, now)) is not None:
+            return going
+        return [EnvironmentSet(replace(environment, status=VALID, status_reason=HEALTHY, replaced=0, replace_by=0))]
     if environment.status == DELETING and not any(attempt.environment == arn for attempt in world.live.values()):
         return [EnvironmentGone(arn), TagsSet(arn, {}, ("*",))]
     return []

@@ -114,6 +114,8 @@ def _words(cause: str, report: Exited) -> str:
         return NOT_STARTED
     if cause == TIMEOUT:
         return TIMED_OUT
+    if cause == UPDATE:
+        return "Host EC2 (instance replaced) terminated."
     if cause == HOST:
         return f"Host EC2 (instance {report.host or 'unknown'}) terminated."
     return EXITED

@@ -40,6 +40,7 @@ from batchery.core.changes import (
     WasAsked,
 )
 from batchery.core.decide import decide, overran, void
+from batchery.core.index import REPLACE_ALARM
 from batchery.core.messages import Ack, Answer, Command, Effect, Exited, Lost, Many, NeedFacts, Refused, Register, Stop
 from batchery.core.model import (
     CREATING,
@@ -137,6 +138,8 @@ def ring(this: Turn) -> None:
         if what == EVALUATE:
             this.world.evaluate_at = 0
             this.world.due.add(EVALUATE, "")
+        elif what == REPLACE_ALARM:
+            this.world.due.add(SETTLE_ENVIRONMENT, key.job)
         else:
             this.make(overran(this.world, key, this.now))
 
@@ -301,6 +304,9 @@ def _on_closed(world: World, change: JobClosed) -> None:
 def _on_began(world: World, change: Began) -> None:
     if world.capacity.ahead:
         world.schedule_wanted = True  # one less is held ahead
+    environment = world.environments[world.live[change.key].environment]
+    if environment.replaced:  # late news: it may have begun before the update did
+        world.due.add(SETTLE_ENVIRONMENT, environment.arn)
 
 
 def _on_attempt_ended(world: World, change: AttemptEnded) -> None:
@@ -308,7 +314,7 @@ def _on_attempt_ended(world: World, change: AttemptEnded) -> None:
     job = world.jobs[change.key.job]
     attempt = world.dirty.attempts[change.key][1]
     environment = world.environments[attempt.environment]
-    if environment.status == DELETING:
+    if environment.status == DELETING or environment.replaced:
         world.due.add(SETTLE_ENVIRONMENT, environment.arn)
     assert job.tasks[change.key.index].live is None
 

@@ -35,6 +35,8 @@ _PLATFORMS: Final = {
     "FARGATE": ("FARGATE",),
     "FARGATE_SPOT": ("FARGATE",),
     "ECS_MANAGED_INSTANCES": ("MANAGED_INSTANCES", "EC2"),
+    "EKS": ("EKS",),
+    "EKS_SPOT": ("EKS",),
 }
 TOO_LONG: Final = "Container Overrides length must be at most {}"
 _encode: Final = msgspec.json.Encoder().encode

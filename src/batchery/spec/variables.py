@@ -26,7 +26,9 @@ def batch_variables(*, key: AttemptKey, used: int, size: int, queue_name: str, e
 
 
 def ecs_variables(environment: Environment, realm: Realm) -> dict[str, str]:
-    """What ECS sets that is true here too: the kind of place, and on Fargate the region."""
+    """What ECS sets that is true here too: the kind of place, and on Fargate the region. On EKS there is no ECS."""
+    if environment.kind.startswith("EKS"):
+        return {}
     if not environment.kind.startswith("FARGATE"):
         return {"AWS_EXECUTION_ENV": "AWS_ECS_EC2"}
     return {

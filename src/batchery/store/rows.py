@@ -41,7 +41,7 @@ QUEUE: Final = (
 )
 ENVIRONMENT: Final = (
     *("arn", "name", "account", "region", "kind", "max_vcpus", "pool", "doc", "state", "status", "status_reason"),
-    *("uuid", "created"),
+    *("uuid", "created", "replaced", "replace_by"),
 )
 DEFINITION: Final = ("arn", "name", "account", "region", "revision", "doc", "status", "created", "deregistered")
 ENDED: Final = ("seq", "first", "upto", "code", "reason", "at")
@@ -284,7 +284,7 @@ def _queue(q: Queue) -> tuple[Any, ...]:
 
 def _environment(e: Environment) -> tuple[Any, ...]:
     head = (e.arn, e.name, *e.realm, e.kind, e.max_vcpus, e.pool, e.doc)
-    return (*head, e.state, e.status, e.status_reason, e.uuid, e.created)
+    return (*head, e.state, e.status, e.status_reason, e.uuid, e.created, e.replaced, e.replace_by)
 
 
 def _definition(d: Definition) -> tuple[Any, ...]:

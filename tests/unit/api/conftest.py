@@ -167,7 +167,9 @@ def ec2() -> dict[str, Any]:
     """computeResources that AWS accepts for an EC2 environment."""
     return {
         "type": "EC2",
+        "allocationStrategy": "BEST_FIT_PROGRESSIVE",
         "minvCpus": 0,
+        "desiredvCpus": 0,
         "maxvCpus": 16,
         "instanceTypes": ["optimal"],
         "instanceRole": "ecsInstanceRole",

@@ -61,7 +61,7 @@ def override(*targets: str, **members: Any) -> dict[str, Any]:
         ({"instanceTypes": []}, "Resource instanceTypes are required."),
         ({"subnets": None}, "Resource subnets are required."),
         ({"securityGroupIds": None}, "Security group ids are required."),
-        ({"type": "SPOT"}, "compute resource spotIamFleetRole is required."),
+        ({"type": "SPOT", "allocationStrategy": None}, "compute resource spotIamFleetRole is required."),
         ({"type": "SPOT", "allocationStrategy": "BEST_FIT"}, "compute resource spotIamFleetRole is required."),
         ({"minvCpus": -1}, "minvCpus should be greater than or equal to 0."),
         ({"minvCpus": 17}, "maxvCpus should be greater than or equal to minvCpus."),

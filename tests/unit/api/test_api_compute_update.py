@@ -87,7 +87,6 @@ def test_ec2_becomes_spot_but_not_fargate(desk: Any, ec2: dict[str, Any]) -> Non
     desk.create(ec2)
     for other in ("FARGATE", "ECS_MANAGED_INSTANCES"):
         assert f"can not be changed from EC2 to {other}" in desk.update_refused(type=other)
-    assert "spotIamFleetRole is required." in desk.update_refused(type="SPOT")
     desk.update(type="SPOT", allocationStrategy="SPOT_CAPACITY_OPTIMIZED")
     assert desk.world.environments[ARN].kind == "SPOT"
 
@@ -107,7 +106,7 @@ def test_desired_vcpus_go_up_by_hand_but_not_down(desk: Any, ec2: dict[str, Any]
     [
         ({"unmanagedvCpus": 2}, "unmanagedvCpus is not applicable for managed Compute Environment."),
         ({"serviceRole": ROLE}, "service-linked role can not be changed"),
-        ({"eksConfiguration": {}}, "Batchery: eksConfiguration"),
+        ({"eksConfiguration": {}}, "eksConfiguration is only applicable for EKS compute environments."),
         ({"computeResources": {"minvCpus": 17}}, "maxvCpus should be greater than or equal to minvCpus."),
         (
             {"computeResources": {"managedInstancesProvider": {"propagateTags": "NONE"}}},
@@ -166,3 +165,84 @@ def test_a_provider_is_updated_member_by_member(desk: Any, managed_instances: An
     assert desk.update(managedInstancesProvider={"propagateTags": "CAPACITY_PROVIDER"})["managedInstancesProvider"] == (
         after["managedInstancesProvider"] | {"propagateTags": "CAPACITY_PROVIDER"}
     )
+
+
+# ------------------------------------------------------------------------------------------ infrastructure updates
+
+
+def patience(desk: Any) -> int | None:
+    """Of the last update."""
+    command = desk.service.commands[-1]
+    assert isinstance(command, UpdateEnvironment)
+    return command.patience
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"allocationStrategy": "BEST_FIT_PROGRESSIVE_ORDERED", "instanceTypes": ["m6i"]},
+        {"bidPercentage": 50},
+        {"ec2Configuration": [{"imageType": "ECS_AL2"}]},
+        {"ec2KeyPair": "key"},
+        {"imageId": "ami-1"},
+        {"instanceRole": "other"},
+        {"instanceTypes": ["m6i"]},
+        {"launchTemplate": {"launchTemplateId": "lt-1"}},
+        {"placementGroup": "group"},
+        {"securityGroupIds": ["sg-2"]},
+        {"subnets": ["subnet-2"], "maxvCpus": 3},
+        {"tags": {"a": "b"}},
+        {"type": "SPOT"},
+        {"updateToLatestImageVersion": True},
+    ],
+)
+def test_what_replaces_instances(desk: Any, ec2: dict[str, Any], resources: dict[str, Any]) -> None:
+    desk.create(ec2)
+    desk.update(**resources)
+    assert patience(desk) == 30 * 60_000
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"minvCpus": 1, "maxvCpus": 9, "desiredvCpus": 2},
+        {"scalingPolicy": {"minScaleDownDelayMinutes": 20}},
+        {"instanceTypes": ["optimal"], "updateToLatestImageVersion": False},
+    ],
+)
+def test_what_only_scales(desk: Any, ec2: dict[str, Any], resources: dict[str, Any]) -> None:
+    desk.create(ec2 | {"allocationStrategy": "BEST_FIT"}, serviceRole=ROLE)
+    desk.update(**resources)
+    assert patience(desk) is None
+
+
+def test_nothing_is_replaced_below_fargate(desk: Any, fargate: dict[str, Any]) -> None:
+    desk.create(fargate)
+    desk.update(subnets=["subnet-9"])
+    assert patience(desk) is None
+
+
+def test_the_policy_sent_with_an_update_is_the_one_it_is_made_by(desk: Any, ec2: dict[str, Any]) -> None:
+    desk.create(ec2)
+    update = {"computeEnvironment": "e", "computeResources": {"imageId": "ami-1"}}
+    desk.call("UpdateComputeEnvironment", **update, updatePolicy={"jobExecutionTimeoutMinutes": 7})
+    assert patience(desk) == 7 * 60_000
+    update["computeResources"] = {"imageId": "ami-2"}
+    desk.call("UpdateComputeEnvironment", **update, updatePolicy={"terminateJobsOnUpdate": True})
+    assert patience(desk) == 0
+    update["computeResources"] = {"imageId": "ami-3"}
+    desk.call("UpdateComputeEnvironment", **update, updatePolicy={"terminateJobsOnUpdate": False})
+    assert patience(desk) == 7 * 60_000
+
+
+@pytest.mark.parametrize("strategy", ["BEST_FIT", None])
+def test_best_fit_has_no_infrastructure_updates(desk: Any, ec2: dict[str, Any], strategy: str | None) -> None:
+    del ec2["allocationStrategy"]
+    desk.create(ec2 | ({"allocationStrategy": strategy} if strategy else {}))
+    text = desk.update_refused(imageId="ami-1", allocationStrategy="BEST_FIT_PROGRESSIVE")
+    assert "requires an allocation strategy other than BEST_FIT" in text
+
+
+def test_only_the_service_linked_role_replaces_instances(desk: Any, ec2: dict[str, Any]) -> None:
+    desk.create(ec2, serviceRole=ROLE)
+    assert "AWSServiceRoleForBatch" in desk.update_refused(imageId="ami-1")

@@ -94,7 +94,7 @@ def test_an_unmanaged_environment_has_the_vcpus_it_names_or_the_hosts(desk: Any,
         ({"type": "UNMANAGED", "serviceRole": ROLE, "unmanagedvCpus": 0}, "unmanagedvCpus must be at least 1."),
         (
             {"eksConfiguration": {"eksClusterArn": "arn:x", "kubernetesNamespace": "n"}},
-            "Batchery: eksConfiguration",
+            "eksClusterArn must be the ARN of an Amazon EKS cluster.",
         ),
         ({"tags": {"aws:a": "b"}}, "reserved"),
     ],

@@ -111,7 +111,7 @@ def test_names(desk: Any, env: str, name: str) -> None:
             [{"reason": "x", "state": "RUNNABLE", "maxTimeSeconds": 600, "action": "CANCEL"}],
             "Batchery: jobStateTimeLimitActions",
         ),
-        ("jobQueueType", "EKS", "Batchery: jobQueueType EKS"),
+        ("jobQueueType", "EKS", "A job queue of type EKS can not have compute environments of kind FARGATE"),
         ("jobQueueType", "SAGEMAKER_TRAINING", "Batchery: jobQueueType SAGEMAKER_TRAINING"),
         ("jobQueueType", "ECS", "ECS can not have compute environments of kind FARGATE"),
     ],
