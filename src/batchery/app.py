@@ -17,7 +17,19 @@ from typing import Any
 import uvicorn
 from msgspec.structs import replace
 
-from batchery.api import definitions, environments, jobs, listing, logs, own, queues, tags, trail
+from batchery.api import (
+    consumable_jobs,
+    consumables,
+    definitions,
+    environments,
+    jobs,
+    listing,
+    logs,
+    own,
+    queues,
+    tags,
+    trail,
+)
 from batchery.api.http import make_app
 from batchery.api.jobendpoints import JobEndpoints
 from batchery.api.jobkeys import JobKeys, secret_of
@@ -43,7 +55,7 @@ from batchery.vault.aws import AwsSource, boto3_is_here
 from batchery.vault.file import FileSource
 
 #: Importing these registers their handlers.
-HANDLERS = (definitions, environments, jobs, listing, logs, own, queues, tags, trail)
+HANDLERS = (consumable_jobs, consumables, definitions, environments, jobs, listing, logs, own, queues, tags, trail)
 
 SWITCH_INTERVAL_S = 0.0005  #: of the interpreter: a commit thread hands the GIL back sooner
 log = logging.getLogger("batchery.app")

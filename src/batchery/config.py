@@ -118,6 +118,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     environments: int = 50
     environments_per_queue: int = 3
     environments_per_cluster: int = 5  # on one EKS cluster
+    consumables: int = 50_000
+    consumables_per_job: int = 5  # userguide/resource-aware-scheduling-how-to-for-jobs.html
     body_bytes: int = 1024 * 1024
     inbox: int = 20_000  # commands waiting; beyond it 429
     page: int = 100

@@ -5,14 +5,17 @@ from random import Random
 from batchery.core.messages import (
     Cancel,
     Command,
+    CreateConsumable,
     CreateEnvironment,
     CreateQueue,
+    DeleteConsumable,
     DeleteQueue,
     Deregister,
     Many,
     Register,
     Submit,
     Terminate,
+    UpdateConsumable,
     UpdateEnvironment,
     UpdateQueue,
 )
@@ -29,6 +32,7 @@ from batchery.core.model import (
     Rule,
     Shape,
 )
+from batchery.core.named import NON_REPLENISHABLE, REPLENISHABLE, Consumable
 
 HOME = Realm("123456789012", "us-east-1")
 AWAY = Realm("123456789012", "eu-west-1")
@@ -55,12 +59,21 @@ def opening() -> list[Command]:
     for name, pool in ENVIRONMENTS.items():
         where = arn("compute-environment", name)
         made.append(CreateEnvironment(Environment(where, name, HOME, "EC2", VCPUS, pool or where, "{}")))
+    made.append(create_seats())
+    made.append(CreateConsumable(Consumable(TICKETS, "tickets", HOME, NON_REPLENISHABLE, 9)))
     return made
 
 
 def queues() -> list[Command]:
     """Once the environments are VALID."""
     return [create_queue(name) for name in QUEUES]
+
+
+SEATS, TICKETS = arn("consumable-resource", "seats"), arn("consumable-resource", "tickets")
+
+
+def create_seats() -> CreateConsumable:
+    return CreateConsumable(Consumable(SEATS, "seats", HOME, REPLENISHABLE, 3))
 
 
 def create_queue(name: str) -> CreateQueue:
@@ -83,7 +96,7 @@ class Clients:
             return self._submit()
         if chance < 0.94:
             return self._end()
-        return self._administer()
+        return self._administer(chance)
 
     def _submit(self) -> Submit:
         pick = self.random.choice
@@ -97,7 +110,8 @@ class Clients:
         resources = Resources(pick((500, 1_000, 2_000, 6_000, 9_000)), pick((100, 1_000, 12_000, 20_000)))
         if self.random.random() < 0.5:
             resources = Resources(1_000, 100)
-        shape = Shape(resources, pick((1, 1, 2, 3)), pick(RULES), pick((0, 0, 60_000)), fault=fault)
+        units = pick(((), (), ((SEATS, 1),), ((SEATS, 2),), ((SEATS, 1), (TICKETS, 1)), ((TICKETS, 2),)))
+        shape = Shape(resources, pick((1, 1, 2, 3)), pick(RULES), pick((0, 0, 60_000)), consumables=units, fault=fault)
         tags = {"who": "me"} if self.random.random() < 0.2 else {}
         queue = arn("job-queue", pick(tuple(QUEUES)))
         definition = arn("job-definition", f"work:{self.revision}")
@@ -127,7 +141,7 @@ class Clients:
         realm = AWAY if self.random.random() < 0.02 else HOME
         return kind(realm, name, index, f"words {self.random.randrange(1_000_000)}")
 
-    def _administer(self) -> Command:
+    def _administer(self, chance: float) -> Command:
         doomed = arn("job-queue", "doomed")
         environment = arn("compute-environment", self.random.choice(tuple(ENVIRONMENTS)))
         wishes: list[Command] = [
@@ -142,5 +156,9 @@ class Clients:
             UpdateEnvironment(environment, patience=self.random.choice((0, 20_000))),
             Register(HOME, "work", arn("job-definition", "work"), "{}"),
             Deregister(HOME, arn("job-definition", "work:2")),
+            UpdateConsumable(SEATS, "SET", self.random.choice((1, 2, 3, 5)), "" if chance < 0.97 else "again"),
+            UpdateConsumable(TICKETS, "ADD", 3, self.random.choice(("", "once", "twice"))),
+            DeleteConsumable(SEATS),
+            create_seats(),
         ]
         return self.random.choice(wishes)

@@ -8,10 +8,23 @@ come to the same. At the end everything is healed, and every job must end.
 from random import Random
 from typing import Any
 
-from tests.sim.clients import ENVIRONMENTS, HOME, MEMORY, VCPUS, Clients, arn, opening, queues
+from tests.sim.clients import (
+    ENVIRONMENTS,
+    HOME,
+    MEMORY,
+    SEATS,
+    TICKETS,
+    VCPUS,
+    Clients,
+    arn,
+    create_seats,
+    opening,
+    queues,
+)
 from tests.sim.engine import FakeEngine, Order
 from tests.sim.oracle import Oracle
 from tests.sim.stores import SimStore
+from tests.sim.units import Units
 
 from batchery.core.changes import Change
 from batchery.core.check import check
@@ -27,6 +40,7 @@ from batchery.core.messages import (
     Launch,
     NeedFacts,
     Submit,
+    UpdateConsumable,
     UpdateEnvironment,
     Withdraw,
 )
@@ -54,6 +68,7 @@ class Simulation:
         self.engine = FakeEngine(self.random, self.queueing, self.capacity)
         self.clients = Clients(self.random)
         self.oracle = Oracle()
+        self.units = Units()
         self.true_now = self.engine.now = START
         self.now = START  # the server's clock
         self.faults = True
@@ -170,6 +185,7 @@ class Simulation:
         if not self._commit(changes):
             return []
         self.oracle.note(changes)
+        self.units.note(changes, self.engine.truth)
         check(self.world)
         if self._chance(0.03):
             self._count("crash after the commit")
@@ -303,6 +319,9 @@ class Simulation:
         for name in ENVIRONMENTS:
             where = arn("compute-environment", name)
             self.inbox.append((UpdateEnvironment(where, state=ENABLED, max_vcpus=VCPUS), False))
+        self.inbox.append((create_seats(), False))
+        self.inbox.append((UpdateConsumable(SEATS, "SET", 4), False))
+        self.inbox.append((UpdateConsumable(TICKETS, "ADD", 10_000), False))
         for _ in range(400):
             self._pass_time(self.random.choice((100, 5_000, 61_000)))
             self._turn()
@@ -328,10 +347,12 @@ class Simulation:
         assert not waiting, f"healed, and these have not ended: {waiting}"
         assert world.jobs == {}, "what has ended leaves World"
         assert (world.live, world.pools, world.used_memory, world.offered) == ({}, {}, 0, 0), "all room is free"
+        assert (world.locked, world.promised) == ({}, {}), "and so are all units"
         assert not world.due, "nothing is due"
         assert next_alarm(world, self.now) is None or world.alarms, "only stale alarms are left"
         assert not self.engine.runs, f"the engine may forget everything: {self.engine.runs}"
         self.oracle.judge_end(self.engine.truth, self.store.ends())
+        self.units.judge_end(self.engine.truth)
 
 
 def snapshot(world: World) -> dict[str, Any]:
@@ -359,6 +380,7 @@ def snapshot(world: World) -> dict[str, Any]:
         "capacity": (world.pools, world.used_memory, world.used_gpus, world.offered),
         "queues": world.queues,
         "environments": world.environments,
+        "consumables": (world.consumables, world.tokens, world.locked, world.promised),
         "definitions": (world.definitions, world.revisions, world.active),
         "realms": world.realms,
         "fresh": [job.id for job in world.unevaluated if job.closed is None],

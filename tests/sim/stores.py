@@ -56,6 +56,7 @@ class MemoryStore:
         self.spans: dict[int, list[tuple[int, int, int]]] = {}
         self.named = World()  # queues, environments, definitions, realms
         self.evaluated = 0
+        self.tokens: dict[tuple[str, str], int] = {}
         self.failing = False
 
     def lead(self) -> int:
@@ -82,8 +83,13 @@ class MemoryStore:
             (self.named.queues, dirty.queues),
             (self.named.environments, dirty.environments),
             (self.named.definitions, dirty.definitions),
+            (self.named.consumables, dirty.consumables),
         ):
             _write(kept, rows)
+        for scope, token, at, forget in dirty.tokens:
+            self.tokens = {key: when for key, when in self.tokens.items() if key[0] != scope or when > forget}
+            if token:
+                self.tokens[scope, token] = at
         self.named.realms |= set(dirty.realms)
         self.evaluated = max(self.evaluated, dirty.evaluated)
 
@@ -92,6 +98,9 @@ class MemoryStore:
         world.queues = dict(self.named.queues)
         world.environments = dict(self.named.environments)
         world.definitions = dict(self.named.definitions)
+        world.consumables = dict(self.named.consumables)
+        for (scope, token), at in sorted(self.tokens.items(), key=lambda row: row[1]):
+            world.tokens.setdefault(scope, {})[token] = at
         open_jobs = [seq for seq, (_, closed) in self.marks.items() if closed is None]
         for seq in open_jobs:
             job = self._job(seq)

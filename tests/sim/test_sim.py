@@ -96,6 +96,16 @@ def _left_too_early(patch: pytest.MonkeyPatch) -> None:
     assert step.forget is not hasty
 
 
+def _units_given_out_twice(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("batchery.core.locks.Left.take", lambda self, asked: None)
+
+
+def _units_used_up_by_what_never_began(patch: pytest.MonkeyPatch) -> None:
+    from batchery.core import decide
+
+    patch.setattr(decide, "began", lambda cause, started: True)
+
+
 SABOTAGE = (
     _cancelled_too_early,
     _recall_not_stored,
@@ -103,6 +113,8 @@ SABOTAGE = (
     _ends_not_stored,
     _alarms_not_rebuilt,
     _left_too_early,
+    _units_given_out_twice,
+    _units_used_up_by_what_never_began,
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from batchery.api.call import Call, operation
+from batchery.api.consumables import units
 from batchery.api.paging import decode_token, encode_token
 from batchery.api.shapes import (
     DeregisterJobDefinitionRequest,
@@ -38,6 +39,7 @@ async def register_job_definition(call: Call, ask: RegisterJobDefinitionRequest)
         call.allow("batch:TagResource", arn)
     check_registration(ask, call.service.config.limits)
     check_tags(call, ask.tags)
+    units(call, (1, ask.consumable_resource_properties))
     doc = msgspec.json.encode(msgspec.structs.replace(ask, tags=None)).decode()
 
     def respond(revision: int) -> RegisterJobDefinitionResponse:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from batchery.api.call import Call, operation
+from batchery.api.consumables import units
 from batchery.api.shapes import (
     CancelJobRequest,
     CancelJobResponse,
@@ -28,6 +29,7 @@ from batchery.api.tags import check_tags
 from batchery.core import query
 from batchery.core.messages import Cancel, Many, NeedFacts, Refused, Submit, Terminate
 from batchery.core.model import ACTIVE, DELETING, ENABLED, INVALID, Definition, Queue, Shape, task_ref
+from batchery.spec.consumables import in_effect
 from batchery.spec.effective import definition_of, effective
 from batchery.spec.names import definition_ref, job_arn
 from batchery.spec.submission import (
@@ -55,11 +57,14 @@ async def submit_job(call: Call, ask: SubmitJobRequest) -> SubmitJobResponse:
     queue = _queue(call, ask.job_queue)
     definition = _definition(call, ask.job_definition)
     job = call.service.new_id()
-    call.allow("batch:SubmitJob", definition.arn, queue.arn)
+    consumables = _consumables(call, ask, definition)
+    call.allow("batch:SubmitJob", definition.arn, queue.arn, *(arn for arn, _ in consumables))
     if ask.tags:
         call.allow("batch:TagResource", job_arn(call.realm, job))
     _check_kinds(call, ask, queue, definition)
     shape = await _shape(call, ask, definition)
+    if consumables:
+        shape = replace(shape, consumables=consumables)
     size = array_size(ask, limits)
     needs = needs_of(ask, size)
     command = Submit(
@@ -131,6 +136,13 @@ def _check_kinds(call: Call, ask: SubmitJobRequest, queue: Queue, definition: De
     unserved = runs_on(definition_of(definition.doc).platform_capabilities, kinds)
     if unserved:
         raise Refused(f"Job Queue is attached to Compute Environment that can not run Jobs with capability {unserved}.")
+
+
+def _consumables(call: Call, ask: SubmitJobRequest, definition: Definition) -> tuple[tuple[str, int], ...]:
+    """What each attempt holds: (ARN, units)."""
+    given = definition_of(definition.doc).consumable_resource_properties
+    wanted = in_effect(given, ask.consumable_resource_properties_override)
+    return units(call, (1, wanted)) if wanted is not None else ()
 
 
 async def _shape(call: Call, ask: SubmitJobRequest, definition: Definition) -> Shape:

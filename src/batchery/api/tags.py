@@ -18,11 +18,20 @@ from batchery.api.unsupported import unsupported
 from batchery.core import query
 from batchery.core.messages import Tag
 from batchery.core.model import task_ref
-from batchery.spec.names import COMPUTE_ENVIRONMENT, JOB, JOB_DEFINITION, JOB_QUEUE, Arn, definition_ref, parse_arn
+from batchery.spec.names import (
+    COMPUTE_ENVIRONMENT,
+    CONSUMABLE_RESOURCE,
+    JOB,
+    JOB_DEFINITION,
+    JOB_QUEUE,
+    Arn,
+    definition_ref,
+    parse_arn,
+)
 
 _KEY: Final = re.compile(r"[\w .:/=+@-]{1,128}")
 _VALUE: Final = re.compile(r"[\w .:/=+@-]{0,256}")
-_LATER: Final = frozenset({"scheduling-policy", "consumable-resource", "service-environment", "service-job"})
+_LATER: Final = frozenset({"scheduling-policy", "service-environment", "service-job"})
 
 
 def check_tags(call: Call, tags: dict[str, str] | None) -> None:
@@ -100,6 +109,8 @@ async def _exists(call: Call, text: str, arn: Arn) -> bool:
         return await service.ask(query.resolve_queue, realm, text) is not None
     if arn.kind == COMPUTE_ENVIRONMENT:
         return await service.ask(query.resolve_environment, realm, text) is not None
+    if arn.kind == CONSUMABLE_RESOURCE:
+        return await service.ask(query.resolve_consumable, realm, text) is not None
     if arn.kind == JOB_DEFINITION:
         ref = definition_ref(text)
         if ref is None or ref.revision is None:

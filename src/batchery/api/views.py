@@ -66,6 +66,7 @@ class Seen(Struct):
     definition: str
     created: int
     size: int  # of the array, 0 for a plain job
+    share: str
     code: int  # core.status
     kinds: int  # bits of CANCEL and TERMINATE to show as flags
     reason: str
@@ -135,7 +136,7 @@ def _attempt(seen: Seen, row: AttemptRow, on_host: bool) -> AttemptDetail:
     )
 
 
-def _started(seen: Seen) -> int | None:
+def started_at(seen: Seen) -> int | None:
     """Absent until the container runs, and again while the job waits for its next attempt."""
     if seen.parent:
         return None
@@ -199,7 +200,7 @@ def job_detail(realm: Realm, seen: Seen, spec: Effective, tags: dict[str, str]) 
         status_reason=seen.reason or None,
         created_at=seen.created,
         retry_strategy=spec.retry,
-        started_at=_started(seen),
+        started_at=started_at(seen),
         stopped_at=seen.ended or None,
         depends_on=spec.depends_on,
         job_definition=seen.definition,
@@ -210,6 +211,7 @@ def job_detail(realm: Realm, seen: Seen, spec: Effective, tags: dict[str, str]) 
         tags=tags,
         propagate_tags=spec.propagate_tags,
         platform_capabilities=spec.platforms,
+        consumable_resource_properties=spec.consumables,
         eks_attempts=[],
         is_cancelled=True if seen.kinds & CANCEL else None,
         is_terminated=True if seen.kinds & TERMINATE else None,
@@ -237,7 +239,7 @@ def job_summary(realm: Realm, seen: Seen) -> JobSummary:
         created_at=seen.created,
         status=SHOWN[seen.code],
         status_reason=seen.reason or None,
-        started_at=_started(seen),
+        started_at=started_at(seen),
         stopped_at=seen.ended or None,
         container=container,
         array_properties=_array_summary(seen),
@@ -278,4 +280,5 @@ def definition_view(definition: Definition, tags: dict[str, str]) -> JobDefiniti
         propagate_tags=asked.propagate_tags,
         platform_capabilities=asked.platform_capabilities,
         container_orchestration_type="ECS",
+        consumable_resource_properties=asked.consumable_resource_properties,
     )

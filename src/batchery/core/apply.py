@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from batchery.core import index, lanes
+from batchery.core import index, lanes, locks
 from batchery.core.changes import (
     AttemptEnded,
     Began,
     CapacitySet,
     Change,
+    ConsumableGone,
+    ConsumableSet,
     DefinitionSet,
     Doomed,
     Ended,
@@ -31,6 +33,7 @@ from batchery.core.changes import (
     Recalled,
     Submitted,
     TagsSet,
+    TokenUsed,
     WasAsked,
 )
 from batchery.core.model import (
@@ -58,6 +61,7 @@ from batchery.core.status import (
 
 #: new code -> bytes of the codes from which a move to it is legal
 LEGAL: Final = {new: bytes(old for old, to in sorted(MOVES) if to == new) for new in range(10)}
+EVER: Final = (1 << 63) - 1  #: ms
 _EVALUATE: Final = table({SUBMITTED: PENDING})
 _CLOSE: Final = table({PENDING: CLOSING})
 
@@ -198,6 +202,7 @@ def began(world: World, change: Began) -> None:
     job = world.jobs[change.key.job]
     if attempt.code == OFFERED:
         world.offered -= 1
+        locks.begun(world, attempt)
     attempt.code = change.code
     attempt.recall = None
     if change.code == STARTING:
@@ -278,6 +283,29 @@ def definition_set(world: World, change: DefinitionSet) -> None:
     index.define(world, definition)
 
 
+def consumable_set(world: World, change: ConsumableSet) -> None:
+    consumable = change.consumable
+    world.consumables[consumable.arn] = world.dirty.consumables[consumable.arn] = consumable
+
+
+def consumable_gone(world: World, change: ConsumableGone) -> None:
+    """Its tokens mean nothing any more."""
+    del world.consumables[change.arn]
+    world.dirty.consumables[change.arn] = None
+    if world.tokens.pop(change.arn, None) is not None:
+        world.dirty.tokens = [row for row in world.dirty.tokens if row[0] != change.arn]
+        world.dirty.tokens.append((change.arn, "", 0, EVER))
+
+
+def token_used(world: World, change: TokenUsed) -> None:
+    """In the order of their times, so the forgotten ones are the first."""
+    tokens = world.tokens.setdefault(change.scope, {})
+    for token in [token for token, at in tokens.items() if at <= change.forget]:
+        del tokens[token]
+    tokens[change.token] = change.at
+    world.dirty.tokens.append((change.scope, change.token, change.at, change.forget))
+
+
 def tags_set(world: World, change: TagsSet) -> None:
     world.dirty.tags.append((change.arn, change.set, change.removed))
 
@@ -304,6 +332,9 @@ APPLY: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     EnvironmentSet: environment_set,
     EnvironmentGone: environment_gone,
     DefinitionSet: definition_set,
+    ConsumableSet: consumable_set,
+    ConsumableGone: consumable_gone,
+    TokenUsed: token_used,
     TagsSet: tags_set,
     CapacitySet: capacity_set,
 }

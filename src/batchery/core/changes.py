@@ -17,6 +17,7 @@ from batchery.core.model import (
     Realm,
     Resources,
 )
+from batchery.core.named import Consumable
 
 
 class Change(Struct, frozen=True, tag=True):
@@ -157,6 +158,26 @@ class DefinitionSet(Change, frozen=True, tag=True):
     definition: Definition
 
 
+class ConsumableSet(Change, frozen=True, tag=True):
+    """A consumable resource was created or changed, or units of it were used up: this is all of it."""
+
+    consumable: Consumable
+
+
+class ConsumableGone(Change, frozen=True, tag=True):
+    arn: str
+
+
+class TokenUsed(Change, frozen=True, tag=True):
+    """A request with this clientToken has acted; the same one does not act again until the token is forgotten.
+    ``scope``: what tokens are unique in, an ARN. ``forget``: tokens of the scope from before (ms) are forgotten."""
+
+    scope: str
+    token: str
+    at: int
+    forget: int
+
+
 class TagsSet(Change, frozen=True, tag=True):
     """Tags were set, then keys removed ("*": all) on an ARN."""
 
@@ -189,6 +210,9 @@ AnyChange = (
     | EnvironmentSet
     | EnvironmentGone
     | DefinitionSet
+    | ConsumableSet
+    | ConsumableGone
+    | TokenUsed
     | TagsSet
     | CapacitySet
 )

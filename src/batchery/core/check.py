@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from batchery.core import index
 from batchery.core.agenda import Due
+from batchery.core.checklocks import check_locks
 from batchery.core.lanes import entry_of, lane_of
 from batchery.core.model import (
     CANCEL,
@@ -148,6 +149,7 @@ def _check_sums(world: World) -> None:
     assert world.used_memory == sum(a.resources.memory for a in live.values()), "and so is memory"
     assert world.used_gpus == sum(a.resources.gpus for a in live.values()), "and so are GPUs"
     assert world.offered == sum(a.code == OFFERED for a in live.values()), "and so is the count of those OFFERED"
+    check_locks(world)
 
 
 def check_capacity(world: World) -> None:
@@ -172,6 +174,7 @@ def check_capacity(world: World) -> None:
     assert running.gpus <= capacity.gpus, "what runs never takes more GPUs than the host has"
     for part, room in ((1, capacity.memory - running.memory), (2, capacity.gpus - running.gpus)):
         assert _beyond([a.resources[part] for a in held], room) <= capacity.ahead, "and so for the host"
+    check_locks(world, lowered=False)
 
 
 def _beyond(sizes: list[int], room: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from batchery.core import status
 from batchery.core.changes import AttemptEnded, Began, CapacitySet, Change, Doomed, Recalled, Submitted, WasAsked
+from batchery.core.consumables import DECIDE_CONSUMABLES, began, used_up
 from batchery.core.messages import (
     Cancel,
     Capacities,
@@ -71,6 +72,9 @@ def submit(world: World, cmd: Submit, now: int) -> list[Change]:
     if definition is None or definition.status != ACTIVE:
         name = cmd.definition.rpartition("/")[2]
         raise Refused(f"JobDefinition name {name} does not exist or is not in ACTIVE status")
+    for arn, _ in cmd.shape.consumables:
+        if arn not in world.consumables:
+            raise Refused(f"{arn} does not exist")
     ghosts = _dependencies(world, cmd)
     job = Job(
         id=cmd.id,
@@ -220,14 +224,14 @@ def starting(world: World, cmd: Starting, now: int) -> list[Change]:
     attempt = world.live.get(cmd.key)
     if attempt is None or attempt.code != OFFERED:
         return []
-    return [Began(cmd.key, STARTING, _between(attempt.placed, cmd.at, now))]
+    return [Began(cmd.key, STARTING, _between(attempt.placed, cmd.at, now)), *used_up(world, attempt)]
 
 
 def started(world: World, cmd: Started, now: int) -> list[Change]:
     attempt = world.live.get(cmd.key)
     if attempt is None or attempt.code == RUNNING:
         return []
-    return [Began(cmd.key, RUNNING, _between(attempt.placed, cmd.at, now), cmd.address)]
+    return [Began(cmd.key, RUNNING, _between(attempt.placed, cmd.at, now), cmd.address), *used_up(world, attempt)]
 
 
 def exited(world: World, cmd: Exited, now: int) -> list[Change]:
@@ -238,8 +242,8 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
     job = world.jobs[cmd.key.job]
     task = job.tasks[cmd.key.index]
     found = outcome(job.shape, attempt, job.asked, task.asked, cmd)
-    began = attempt.started or (_between(attempt.placed, cmd.started, now) if cmd.started else 0)
-    at = _between(began or attempt.placed, cmd.at, now)
+    start = attempt.started or (_between(attempt.placed, cmd.started, now) if cmd.started else 0)
+    at = _between(start or attempt.placed, cmd.at, now)
     changes: list[Change] = []
     if found.recalled and attempt.recall is not None and not _asked_kinds(job, task) & CANCEL:
         number = task.index if job.size else None
@@ -251,7 +255,7 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
             found.cause,
             found.counts,
             at,
-            began if found.counts else 0,
+            start if found.counts else 0,
             found.exit_code,
             found.reason,
             found.status_reason,
@@ -260,6 +264,8 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
             cmd.containers if job.shape.streams else (),
         )
     )
+    if began(cmd.cause, cmd.started):
+        changes += used_up(world, attempt)
     if found.code != RUNNABLE:
         changes += end(job, ((task.index, task.index + 1),), found.code, found.status_reason, at)
     return changes
@@ -304,6 +310,7 @@ DECIDE: Final[dict[type[Command], Callable[[World, Any, int], list[Change]]]] = 
     Lost: lost,
     Capacities: capacities,
     **DECIDE_RESOURCES,
+    **DECIDE_CONSUMABLES,
 }
 
 

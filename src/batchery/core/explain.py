@@ -4,6 +4,7 @@ from bisect import bisect_left
 
 from msgspec import Struct
 
+from batchery.core import locks
 from batchery.core.index import granted, job_code
 from batchery.core.lanes import demand_of
 from batchery.core.model import DELETING, N_TO_N, SEQUENTIAL, VALID, Job, Queue, Realm, Resources, World, task_ref
@@ -111,11 +112,32 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str]) -
             lacks[environment.name] = f"not enough {lack} free: {_free(room, environment.pool, environment.max_vcpus)}"
         else:
             lacks[environment.name] = "has room; others are ahead" if place > 1 else "has room"
-    if not fits_of(world, queue, demand):
+    lines += _units(world, job)
+    if locks.words(world, demand.consumables):
+        lines.append("Jobs behind it pass it.")
+    elif not fits_of(world, queue, demand):
         lines.append("Jobs behind it pass it." if not world.policy.strict_head else "It blocks those behind it.")
     elif place == 1:
         lines.append("It is at the head: nothing younger of its queue passes it where it could run.")
     return Why(ref, SHOWN[RUNNABLE], lines, place, [], lacks)
+
+
+def _units(world: World, job: Job) -> list[str]:
+    """What it waits for of consumable resources, or who is ahead of it there."""
+    asked = demand_of(job.shape).consumables
+    if waits := locks.words(world, asked):
+        enough = locks.Left(world).could_ever(asked)
+        return [waits + "."] if enough else [waits + ".", "There will never be enough unless more is added."]
+    return [
+        f"Jobs ahead of it ask for consumable resource {arn.rpartition('/')[2]} too."
+        for arn, _ in asked
+        if any(
+            heap[0].seq < job.seq and any(arn == other for other, _ in lane.demand.consumables)
+            for lanes in world.lanes.values()
+            for lane, heap in lanes.items()
+            if heap
+        )
+    ]
 
 
 def _free(room: Room, pool: str, most: int) -> str:

@@ -11,6 +11,7 @@ from bisect import insort
 from heapq import heappush
 from typing import Final
 
+from batchery.core import locks
 from batchery.core.model import (
     ACTIVE,
     N_TO_N,
@@ -123,6 +124,7 @@ def hold(world: World, attempt: Attempt) -> None:
     world.used_gpus += attempt.resources.gpus
     world.live[attempt.key] = attempt
     world.offered += attempt.code == OFFERED
+    locks.hold(world, attempt)
 
 
 def release(world: World, attempt: Attempt) -> None:
@@ -135,6 +137,7 @@ def release(world: World, attempt: Attempt) -> None:
     world.used_gpus -= attempt.resources.gpus
     del world.live[attempt.key]
     world.offered -= attempt.code == OFFERED
+    locks.release(world, attempt)
 
 
 def pool_of(world: World, environment: str) -> str:

@@ -19,6 +19,7 @@ from batchery.core.model import (
     Realm,
     Shape,
 )
+from batchery.core.named import Consumable
 
 
 class Refused(Exception):
@@ -160,6 +161,30 @@ class UpdateEnvironment(Command, frozen=True):
 
 class DeleteEnvironment(Command, frozen=True):
     """DeleteComputeEnvironment: DISABLED and in no queue. Unknown is a success. Answer: None."""
+
+    arn: str
+
+
+class CreateConsumable(Command, frozen=True):
+    """CreateConsumableResource. Refused if the name is taken. Answer: None."""
+
+    consumable: Consumable
+    tags: dict[str, str] = {}
+    limit: int = 50_000  # consumable resources of a realm
+
+
+class UpdateConsumable(Command, frozen=True):
+    """UpdateConsumableResource. Refused if less than nothing would be left. Answer: the total to show, also where
+    ``token`` says that this has been done before."""
+
+    arn: str
+    operation: str  # SET, ADD, REMOVE
+    quantity: int
+    token: str = ""
+
+
+class DeleteConsumable(Command, frozen=True):
+    """DeleteConsumableResource. Refused while attempts hold units of it; unknown is a success. Answer: None."""
 
     arn: str
 

@@ -22,6 +22,7 @@ from batchery.core.keys import AttemptKey as AttemptKey
 from batchery.core.keys import Realm as Realm
 from batchery.core.keys import task_id as task_id
 from batchery.core.keys import task_ref as task_ref
+from batchery.core.named import Consumable
 from batchery.core.status import ONE, OPEN, SUBMITTED
 
 # What a dependency waits for.
@@ -75,7 +76,7 @@ class Demand(NamedTuple):
     """
 
     resources: Resources
-    consumables: tuple[tuple[str, int], ...] = ()  #: reserved
+    consumables: tuple[tuple[str, int], ...] = ()  #: (ARN, units), by ARN
     nodes: int = 1  #: reserved for gangs
 
 
@@ -111,7 +112,7 @@ class Shape(Struct, frozen=True):
     rules: tuple[Rule, ...] = ()
     timeout: int = 0  #: ms of one attempt, from its start; 0 is none
     priority: int = 0
-    consumables: tuple[tuple[str, int], ...] = ()  #: reserved
+    consumables: tuple[tuple[str, int], ...] = ()  #: what each attempt holds: (ARN, units), by ARN
     nodes: int = 1  #: reserved for gangs
     cap: int = 0  #: reserved: how many tasks of an array may run at a time
     fault: str = ""  #: found after the submit, as AWS does: the job FAILS with this when it is evaluated
@@ -336,6 +337,8 @@ class Dirty(Struct):
     queues: dict[str, Queue | None] = {}
     environments: dict[str, Environment | None] = {}
     definitions: dict[str, Definition | None] = {}
+    consumables: dict[str, Consumable | None] = {}
+    tokens: list[tuple[str, str, int, int]] = []  #: scope, token ("": none), at, newest to forget
     tags: list[tuple[str, dict[str, str], tuple[str, ...]]] = []  #: arn, set, removed ("*" removes all)
     realms: list[Realm] = []
     evaluated: int = 0  #: new value of meta.evaluated, 0 for no change
@@ -352,6 +355,8 @@ class World(Struct):
     queues: dict[str, Queue] = {}
     environments: dict[str, Environment] = {}
     definitions: dict[str, Definition] = {}
+    consumables: dict[str, Consumable] = {}
+    tokens: dict[str, dict[str, int]] = {}  #: clientTokens seen: scope -> token -> when (ms), oldest first
     revisions: dict[tuple[Realm, str], int] = {}  #: highest revision ever given to a name
     active: dict[tuple[Realm, str], list[int]] = {}  #: ACTIVE revisions of a name, ascending
     realms: set[Realm] = field(default_factory=set)
@@ -374,6 +379,8 @@ class World(Struct):
     used_gpus: int = 0
     live: dict[AttemptKey, Attempt] = {}
     offered: int = 0  #: attempts that are OFFERED
+    locked: dict[str, int] = {}  #: units held by live attempts, by consumable resource
+    promised: dict[str, int] = {}  #: of these, by attempts that are OFFERED
     words: Words = field(default_factory=Words)
     pace: dict[Resources, int] = {}  #: ms a task of this size took lately; a hint, not compared
     schedule_wanted: bool = True

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from batchery.core.explain import Why, blocked_words, why
 from batchery.core.index import job_code
+from batchery.core.locks import Stock as Stock
+from batchery.core.locks import stock, words
 from batchery.core.model import (
     CANCEL,
     Attempt,
@@ -22,6 +24,7 @@ from batchery.core.model import (
     World,
     task_ref,
 )
+from batchery.core.named import Consumable
 from batchery.core.status import CLOSING, OFFERED, PENDING, RUNNABLE, SUBMITTED, summary
 
 
@@ -47,7 +50,7 @@ class Facts(Struct, frozen=True):
     serial: int
 
 
-def _named(world: dict[str, Queue] | dict[str, Environment], realm: Realm, kind: str, ref: str) -> str:
+def _named(world: Container[str], realm: Realm, kind: str, ref: str) -> str:
     if ref.startswith("arn:"):
         return ref
     return _present(world, realm, kind, ref)
@@ -77,6 +80,12 @@ def resolve_environment(world: World, realm: Realm, ref: str) -> Environment | N
     return found if found is not None and found.realm == realm else None
 
 
+def resolve_consumable(world: World, realm: Realm, ref: str) -> Consumable | None:
+    """By name or ARN, in this realm."""
+    found = world.consumables.get(_named(world.consumables, realm, "consumable-resource", ref))
+    return found if found is not None and found.realm == realm else None
+
+
 def resolve_definition(world: World, realm: Realm, name: str, revision: int | None) -> Definition | None:
     """That revision, or the highest ACTIVE one."""
     if revision is None:
@@ -95,6 +104,18 @@ def queues(world: World, realm: Realm) -> list[Queue]:
 def environments(world: World, realm: Realm) -> list[Environment]:
     """By name."""
     return sorted((e for e in world.environments.values() if e.realm == realm), key=lambda e: e.name)
+
+
+def stock_of(world: World, realm: Realm, ref: str) -> Stock | None:
+    """A consumable resource by name or ARN, and its units now."""
+    found = resolve_consumable(world, realm, ref)
+    return stock(world, found) if found is not None else None
+
+
+def stocks(world: World, realm: Realm) -> list[Stock]:
+    """Of every consumable resource, by name."""
+    found = (stock(world, consumable) for consumable in world.consumables.values() if consumable.realm == realm)
+    return sorted(found, key=lambda one: one.consumable.name)
 
 
 def definitions(world: World, realm: Realm, name: str | None = None) -> list[Definition]:
@@ -162,6 +183,8 @@ def _facts(
     if not reason and code in (RUNNABLE, OFFERED):
         queue = world.queues.get(job.queue)
         reason = blocked_words(world, queue, job) if queue is not None else ""
+    if not reason and code == RUNNABLE:
+        reason = words(world, job.shape.consumables)
     if not reason and code == OFFERED and live is not None:
         reason = world.words.attempts.get(live.key) or world.words.trouble
     return Facts(

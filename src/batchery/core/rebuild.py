@@ -21,6 +21,7 @@ def rebuild(world: World) -> None:
     world.alarms, world.leaving = [], []
     world.due = Agenda()
     world.used_memory = world.used_gpus = world.offered = 0
+    world.locked, world.promised = {}, {}
     world.revisions, world.active = {}, {}
     for definition in world.definitions.values():
         index.define(world, definition)

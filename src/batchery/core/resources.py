@@ -15,7 +15,7 @@ last open job has ended; an environment when no attempt runs in it any more.
 Texts that nobody has seen AWS answer are marked "ours". Decisions 060 and 061.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -52,8 +52,6 @@ from batchery.core.model import (
     UPDATING,
     VALID,
     Definition,
-    Environment,
-    Queue,
     Realm,
     World,
 )
@@ -262,10 +260,11 @@ def deregister(world: World, cmd: Deregister, now: int) -> list[Change]:
 
 def tag(world: World, cmd: Tag, now: int) -> list[Change]:
     """The edge found the resource; it may have gone since. Jobs stay in the store, so they are the edge's to find."""
-    tables: tuple[tuple[str, dict[str, Queue] | dict[str, Environment] | dict[str, Definition]], ...] = (
+    tables: tuple[tuple[str, Container[str]], ...] = (
         (":job-queue/", world.queues),
         (":compute-environment/", world.environments),
         (":job-definition/", world.definitions),
+        (":consumable-resource/", world.consumables),
     )
     for mark, table in tables:
         _require(mark not in cmd.arn or cmd.arn in table, f"{cmd.arn} does not exist")

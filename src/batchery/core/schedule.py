@@ -9,16 +9,21 @@ scanned.
 
 For the first task of the next lane:
 
+* If it asks for more of a consumable resource than is left, its class stands aside: others pass it, but what it asks
+  for is kept from those behind it, so that no stream of smaller wishes keeps it waiting. (If there could never be
+  enough, nothing is kept.)
 * Environments that could take it when empty are its *fits*. With none it can never run: its class stands aside and
   says so (a `Blocked` fact), or, with `strict_head`, blocks the queue as AWS's does.
 * The first fit, in the queue's order, that is enabled, valid, open to it and has room takes it.
 * Otherwise it waits at the head: no task behind it may pass it in any environment that it waits for, nor in
   another that draws on the same pool of vCPUs. If the host's memory or GPUs are what it lacks, nothing passes it at
-  all. So no task that fits an empty environment waits for ever.
+  all. Nor may anybody behind it take the consumable resources it asks for. So no task that fits an empty environment
+  waits for ever.
 
 Claiming ahead: where tasks of this class take well under a second, a few beyond capacity are handed to the engine,
 which holds them in order and begins each the moment there is room, without waiting for a commit. They stay OFFERED,
-so CancelJob gets them back, and what *runs* never exceeds capacity.
+so CancelJob gets them back, and what *runs* never exceeds capacity. What holds consumable resources is never claimed
+ahead: it would hold them without using them.
 
 Cost: proportional to placements plus the number of lanes, whatever the number of jobs queued.
 """
@@ -31,6 +36,7 @@ from msgspec.structs import replace
 from batchery.core.changes import Change, Placed, QueueSet
 from batchery.core.index import granted
 from batchery.core.lanes import fresh
+from batchery.core.locks import Left
 from batchery.core.model import (
     DELETING,
     ENABLED,
@@ -73,6 +79,7 @@ class Room:
         self.memory = world.capacity.memory - world.used_memory
         self.gpus = world.capacity.gpus - world.used_gpus
         self.held = world.offered
+        self.units = Left(world)
         self.closed: set[str] = set()  # pools somebody ahead waits for
         self.full = False  # somebody ahead waits for the host itself
 
@@ -188,6 +195,8 @@ class _Plan:
             self.order.moved(fresh(self.world, lane, heap))
         elif not self.fits[lane.demand]:
             self._stand_aside(job, number, misfit(self.world, self.queue, lane.demand))
+        elif not self.room.units.enough(lane.demand.consumables):
+            self._wait_for_units(lane.demand)
         elif not self._place(job, number, lane.demand):
             self.order.drop()
 
@@ -211,6 +220,12 @@ class _Plan:
         else:
             self.order.drop()
 
+    def _wait_for_units(self, demand: Demand) -> None:
+        """The lane is passed over until somebody gives units back; what it asks for is kept from those behind it."""
+        if self.room.units.could_ever(demand.consumables):
+            self.room.units.take(demand.consumables)
+        self.order.drop()
+
     def _place(self, job: Job, number: int, demand: Demand) -> bool:
         """Place one task, or close what it waits for to those behind it. False: its whole class waits."""
         room = self.room
@@ -222,23 +237,26 @@ class _Plan:
         for environment in open_to_it:
             lacking = room.lacks(environment, need)
             if not lacking:
-                self._put(job, number, environment, need)
+                self._put(job, number, environment, need, demand)
                 return True
             host = host or lacking != "vCPU"
         for environment in open_to_it:
-            if room.may_hold(environment, demand.resources):
-                self._put(job, number, environment, need)
+            if not demand.consumables and room.may_hold(environment, demand.resources):
+                self._put(job, number, environment, need, demand)
                 return True
+        if open_to_it:
+            room.units.take(demand.consumables)
         room.closed.update(environment.pool for environment in open_to_it)
         room.full = host
         return False
 
-    def _put(self, job: Job, number: int, environment: Environment, need: Resources) -> None:
+    def _put(self, job: Job, number: int, environment: Environment, need: Resources, demand: Demand) -> None:
         task = job.tasks.get(number)
         key = AttemptKey(job.id, number, (task.serial if task else 0) + 1)
         self.changes.append(Placed(key, environment.arn, need, self.now))
         self.cursors[job.id] = number + 1
         self.room.take(environment, need)
+        self.room.units.take(demand.consumables)
         self.order.placed(need.vcpus)
 
     def _tell_blocked(self) -> None:

@@ -27,6 +27,8 @@ from batchery.core.changes import (
     Began,
     CapacitySet,
     Change,
+    ConsumableGone,
+    ConsumableSet,
     DefinitionSet,
     Ended,
     EnvironmentGone,
@@ -41,7 +43,21 @@ from batchery.core.changes import (
 )
 from batchery.core.decide import decide, overran, void
 from batchery.core.index import REPLACE_ALARM
-from batchery.core.messages import Ack, Answer, Command, Effect, Exited, Lost, Many, NeedFacts, Refused, Register, Stop
+from batchery.core.locks import stock
+from batchery.core.messages import (
+    Ack,
+    Answer,
+    Command,
+    Effect,
+    Exited,
+    Lost,
+    Many,
+    NeedFacts,
+    Refused,
+    Register,
+    Stop,
+    UpdateConsumable,
+)
 from batchery.core.model import (
     CREATING,
     DELETING,
@@ -103,15 +119,17 @@ class Turn:
         self.make(changes)
         if isinstance(command, Exited | Lost):
             self.effects.append(Ack(command.key))
-        return Answer(answer_of(command, changes))
+        return Answer(answer_of(self.world, command, changes))
 
 
-def answer_of(command: Command, changes: list[Change]) -> Any:
-    """The value that a command answers with, read from its changes; None for most."""
+def answer_of(world: World, command: Command, changes: list[Change]) -> Any:
+    """The value that a command answers with, read from its changes, which are made; None for most."""
     if isinstance(command, Register):
         return next(c.definition.revision for c in changes if isinstance(c, DefinitionSet))
     if isinstance(command, Stop):
         return sum(isinstance(change, WasAsked) for change in changes)
+    if isinstance(command, UpdateConsumable):
+        return stock(world, world.consumables[command.arn]).total
     return None
 
 
@@ -366,4 +384,6 @@ FOLLOW: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     EnvironmentSet: _on_environment_set,
     EnvironmentGone: _wants_schedule,
     CapacitySet: _wants_schedule,
+    ConsumableSet: _wants_schedule,
+    ConsumableGone: _wants_schedule,
 }

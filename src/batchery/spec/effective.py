@@ -8,7 +8,7 @@ Merge rules, by API_ContainerOverrides, API_SubmitJob and the user guide ("Job d
 * environment: union by name, the override wins; the definition's order first, then new names.
 * resourceRequirements: merged by type. vcpus and memory (deprecated) replace only their deprecated counterpart, and
   count only where no resourceRequirements speaks of the resource.
-* retryStrategy and timeout: replaced as a whole. parameters: by key. propagateTags: replaced.
+* retryStrategy, timeout, consumableResourceProperties, propagateTags: replaced as a whole. parameters: by key.
 * ``Ref::name`` in the command is replaced by the parameter's value, anywhere in an argument; only there. Decision 051.
 """
 
@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from batchery.api.shapes import (
+    ConsumableResourceProperties,
     ContainerOverrides,
     ContainerProperties,
     EvaluateOnExit,
@@ -32,6 +33,7 @@ from batchery.api.shapes import (
 )
 from batchery.core.messages import Refused
 from batchery.core.model import Resources
+from batchery.spec.consumables import in_effect
 
 #: What the AWS_BATCH_* variables that the service adds take of ECS's 8192 bytes of overrides (user guide, "about 500").
 INJECTED_BYTES: Final = 500
@@ -48,6 +50,7 @@ class Overrides(Structure, kw_only=True):
     propagate_tags: bool | None = None
     timeout: JobTimeout | None = None
     depends_on: list[JobDependency] | None = None
+    consumable_resource_properties_override: ConsumableResourceProperties | None = None
 
 
 class Effective(msgspec.Struct, frozen=True):
@@ -61,6 +64,7 @@ class Effective(msgspec.Struct, frozen=True):
     propagate_tags: bool
     platforms: list[str]
     depends_on: list[JobDependency]
+    consumables: ConsumableResourceProperties | None  # as sent
     override_bytes: int  # what AWS would hand to ECS as overrides, about
     spec: str  # the container as JSON
 
@@ -96,6 +100,9 @@ def effective(definition_doc: str, submit_doc: str) -> Effective:
         propagate_tags=bool(propagate),
         platforms=list(definition.platform_capabilities or []),
         depends_on=overrides.depends_on or [],
+        consumables=in_effect(
+            definition.consumable_resource_properties, overrides.consumable_resource_properties_override
+        ),
         override_bytes=_override_bytes(given, container, overrides.container_overrides),
         spec=_encoder.encode(container).decode(),
     )

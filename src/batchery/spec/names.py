@@ -17,8 +17,9 @@ COMPUTE_ENVIRONMENT: Final = "compute-environment"
 JOB_QUEUE: Final = "job-queue"
 JOB_DEFINITION: Final = "job-definition"
 JOB: Final = "job"
+CONSUMABLE_RESOURCE: Final = "consumable-resource"
 
-#: Job queues, compute environments, job definitions.
+#: Job queues, compute environments, job definitions, consumable resources.
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 #: API_SubmitJob: "The first character must be alphanumeric".
 JOB_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -46,6 +47,10 @@ def queue_arn(realm: Realm, name: str) -> str:
 
 def environment_arn(realm: Realm, name: str) -> str:
     return batch_arn(realm, COMPUTE_ENVIRONMENT, name)
+
+
+def consumable_arn(realm: Realm, name: str) -> str:
+    return batch_arn(realm, CONSUMABLE_RESOURCE, name)
 
 
 def definition_arn(realm: Realm, name: str, revision: int | None = None) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from batchery.api.shapes import ContainerProperties, RegisterJobDefinitionRequest
 from batchery.config import Limits
 from batchery.core.messages import Refused
+from batchery.spec.consumables import check_consumables
 from batchery.spec.container import FARGATE, check_container, check_task, task_of
 from batchery.spec.names import NAME
 from batchery.spec.rules import check_legacy, check_needed, check_retry, check_timeout, refuse_later
@@ -29,7 +30,6 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
             ("nodeProperties", ask.node_properties),
             ("ecsProperties", ask.ecs_properties),
             ("eksProperties", ask.eks_properties),
-            ("consumableResourceProperties", ask.consumable_resource_properties),
             ("schedulingPriority", ask.scheduling_priority),
         )
     )
@@ -41,6 +41,7 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
         raise Refused(f"Job definition size must be less than {most} KiB, got {got} KiB", True)  # ours
     check_retry(ask.retry_strategy, limits)
     check_timeout(ask.timeout, limits)
+    check_consumables(ask.consumable_resource_properties, limits)
     check_properties(ask.container_properties, ask.platform_capabilities)
 
 

@@ -14,6 +14,7 @@ from batchery.api.shapes import ContainerOverrides, ContainerProperties, SubmitJ
 from batchery.config import Limits
 from batchery.core.messages import Refused
 from batchery.core.model import N_TO_N, SEQUENTIAL, WHOLE, Need, Shape, task_ref
+from batchery.spec.consumables import check_consumables
 from batchery.spec.effective import Effective, Overrides, definition_of, effective
 from batchery.spec.names import JOB_NAME
 from batchery.spec.registration import on_fargate
@@ -57,12 +58,12 @@ def check_form(ask: SubmitJobRequest, size: int, limits: Limits) -> None:
     array_size(ask, limits)
     check_retry(ask.retry_strategy, limits)
     check_timeout(ask.timeout, limits)
+    check_consumables(ask.consumable_resource_properties_override, limits)
     refuse_later(
         (
             ("nodeOverrides", ask.node_overrides),
             ("eksPropertiesOverride", ask.eks_properties_override),
             ("ecsPropertiesOverride", ask.ecs_properties_override),
-            ("consumableResourcePropertiesOverride", ask.consumable_resource_properties_override),
         )
     )
 
@@ -89,6 +90,7 @@ def _text(ask: SubmitJobRequest, sent: ContainerOverrides | None) -> str:
         retry_strategy=ask.retry_strategy,
         propagate_tags=ask.propagate_tags,
         timeout=ask.timeout,
+        consumable_resource_properties_override=ask.consumable_resource_properties_override,
     )
     return "{}" if overrides == _NOTHING else _encode(overrides).decode()
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import convert, msgpack
 from msgspec.structs import astuple
 
-from batchery.core.changes import Change, DefinitionSet, EnvironmentSet, QueueSet, Submitted
+from batchery.core.changes import Change, ConsumableSet, DefinitionSet, EnvironmentSet, QueueSet, Submitted
 from batchery.core.model import Job, Need, Realm, Shape
 from batchery.core.status import ONE, SUBMITTED
 
@@ -76,6 +76,7 @@ _STAMP: Final[dict[type[Change], Callable[[Any], int]]] = {
     Submitted: lambda change: change.job.created,
     QueueSet: lambda change: change.queue.created,
     EnvironmentSet: lambda change: change.environment.created,
+    ConsumableSet: lambda change: change.consumable.created,
     DefinitionSet: lambda change: max(change.definition.created, change.definition.deregistered),
 }
 

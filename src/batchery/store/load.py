@@ -34,9 +34,10 @@ from batchery.core.model import (
     Task,
     World,
 )
+from batchery.core.named import Consumable
 from batchery.core.rebuild import rebuild
 from batchery.core.status import CLOSING, ENDED, FAILED, LIVE, ONE, PENDING, RUNNABLE, SUBMITTED, table
-from batchery.store.rows import DEFINITION, ENVIRONMENT, QUEUE
+from batchery.store.rows import CONSUMABLE, DEFINITION, ENVIRONMENT, QUEUE
 
 _OPEN: Final = "FROM job INDEXED BY job_open CROSS JOIN {} USING (seq) WHERE job.code IS NULL"
 _ATTEMPTS: Final = """
@@ -126,6 +127,10 @@ def _resources(connection: Connection, world: World) -> None:
         world.environments[arn] = Environment(arn, name, Realm(account, region), *rest)
     for arn, name, account, region, *rest in connection.execute(_all("definition", DEFINITION)):
         world.definitions[arn] = Definition(arn, name, Realm(account, region), *rest)
+    for arn, name, account, region, *rest in connection.execute(_all("consumable", CONSUMABLE)):
+        world.consumables[arn] = Consumable(arn, name, Realm(account, region), *rest)
+    for scope, token, at in connection.execute("SELECT scope, token, at FROM client_token ORDER BY at"):
+        world.tokens.setdefault(scope, {})[token] = at
 
 
 def _all(name: str, columns: tuple[str, ...]) -> str:

@@ -23,7 +23,7 @@ _STREAMS: Final = """
 _STREAMS_OF_SEVERAL: Final = """
     DELETE FROM stream INDEXED BY stream_of_job
     WHERE container <> 'default' AND seq IN (SELECT value FROM json_each(?))"""
-_TABLES: Final = ("attempt", "task", "ended", "spec", "job")
+_TABLES: Final = ("job_consumable", "attempt", "task", "ended", "spec", "job")
 
 
 def prune_jobs(connection: Connection, before: int, limit: int, keep: Collection[str]) -> list[str]:

@@ -66,13 +66,39 @@ def page(
         where.append("seq >= ?")
         values.append(first_seq(connection, created_after + 1))
     if name is not None:
-        where.append("substr(name, 1, ?) = ? COLLATE NOCASE" if name.endswith("*") else "name = ? COLLATE NOCASE")
-        values += [len(name) - 1, name[:-1]] if name.endswith("*") else [name]
+        where.append(_named(name, values))
     if definition is not None:
         where.append("job.definition IN (SELECT id FROM symbol WHERE text >= ? AND text < ?)")
         values += definition_range(queue, definition)
     sql = f"{_JOB.format(f'job INDEXED BY {index}')} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
     return [_job(row) for row in connection.execute(sql, (*values, limit))]
+
+
+def page_of_consumable(
+    connection: Connection,
+    consumable: str,
+    codes: tuple[int | None, ...] | None,
+    before: int,
+    limit: int,
+    name: str | None,
+) -> list[JobRow]:
+    """Along the index of the jobs that ask for it."""
+    where = ["consumable = (SELECT id FROM symbol WHERE text = ?)", "asking.seq < ?"]
+    values: list[Any] = [consumable, min(before, _MOST)]
+    if codes is not None:
+        where.append(f"(code IS NULL AND ? OR code IN ({', '.join('?' * len(codes))}))")
+        values += [None in codes, *codes]
+    if name is not None:
+        where.append(_named(name, values))
+    source = "job_consumable AS asking CROSS JOIN job USING (seq)"
+    sql = f"{_JOB.format(source)} WHERE {' AND '.join(where)} ORDER BY asking.seq DESC LIMIT ?"
+    return [_job(row) for row in connection.execute(sql, (*values, limit))]
+
+
+def _named(name: str, values: list[Any]) -> str:
+    """The condition of a filter by name, whose values are added."""
+    values += [len(name) - 1, name[:-1]] if name.endswith("*") else [name]
+    return "substr(name, 1, ?) = ? COLLATE NOCASE" if name.endswith("*") else "name = ? COLLATE NOCASE"
 
 
 def definition_range(queue: str, definition: str) -> tuple[str, str]:

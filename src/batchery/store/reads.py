@@ -93,6 +93,17 @@ class SqliteReads:
         filters = (name, definition, created_before, created_after)
         return await self._ask(queries.page, queue, codes, before, limit, *filters)
 
+    async def page_of_consumable(
+        self,
+        consumable: str,
+        *,
+        codes: tuple[int | None, ...] | None,
+        before: int,
+        limit: int,
+        name: str | None = None,
+    ) -> list[JobRow]:
+        return await self._ask(queries.page_of_consumable, consumable, codes, before, limit, name)
+
     async def tags(self, arns: list[str]) -> dict[str, dict[str, str]]:
         return await self._ask(queries.tags, arns)
 

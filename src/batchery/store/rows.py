@@ -19,6 +19,7 @@ from msgspec import json
 
 from batchery.core.changes import Change
 from batchery.core.model import Asked, Attempt, Definition, Dirty, Environment, Job, Queue, Realm, task_id
+from batchery.core.named import Consumable
 from batchery.store import feed
 from batchery.store.store import Rows
 
@@ -26,7 +27,7 @@ _encoder: Final = json.Encoder()
 encode_json: Final = _encoder.encode
 
 #: Columns that hold the number of a text in `symbol`.
-SYMBOLS: Final = frozenset({"realm", "queue", "definition", "shape", "environment", "log_group"})
+SYMBOLS: Final = frozenset({"realm", "queue", "definition", "shape", "environment", "log_group", "consumable"})
 
 JOB_CHANGE: Final = ("asked_kind", "asked_reason", "asked_at", "code", "reason", "ended")
 ATTEMPT: Final = (
@@ -44,6 +45,7 @@ ENVIRONMENT: Final = (
     *("uuid", "created", "replaced", "replace_by"),
 )
 DEFINITION: Final = ("arn", "name", "account", "region", "revision", "doc", "status", "created", "deregistered")
+CONSUMABLE: Final = ("arn", "name", "account", "region", "kind", "total", "created")
 ENDED: Final = ("seq", "first", "upto", "code", "reason", "at")
 TASK: Final = ("seq", "idx", "asked_kind", "asked_reason", "asked_at")
 
@@ -109,6 +111,12 @@ _GROUPS: Final = f"""
         AND log_group = (SELECT id FROM symbol WHERE text = value->>1))
     ON CONFLICT DO NOTHING"""
 
+# Tokens of a scope that are as old as told: [[scope, ms], ...].
+_TOKEN_OLD: Final = f"""
+    DELETE FROM client_token WHERE (scope, token) IN (
+        SELECT old.scope, old.token FROM {_EACH}
+        CROSS JOIN client_token AS old ON old.scope = value->>0 AND old.at <= value->>1)"""
+
 #: What a commit runs, in this order: the name of a text in Rows.tables -> its statement.
 TABLES: Final[dict[str, str]] = {
     "realm": f"INSERT INTO realm SELECT value->>0, value->>1 FROM {_EACH} WHERE true ON CONFLICT DO NOTHING",
@@ -118,10 +126,15 @@ TABLES: Final[dict[str, str]] = {
     "environment": _put("environment", ENVIRONMENT, ("arn",)),
     "definition_gone": _drop("definition", "arn"),
     "definition": _put("definition", DEFINITION, ("arn",)),
+    "consumable_gone": _drop("consumable", "arn"),
+    "consumable": _put("consumable", CONSUMABLE, ("arn",)),
+    "token_old": _TOKEN_OLD,
+    "token": _put("client_token", ("scope", "token", "at"), ("scope", "token")),
     "tag_clear": _drop("tag", "arn"),
     "tag_gone": f"DELETE FROM tag WHERE (arn, key) IN (SELECT value->>0, value->>1 FROM {_EACH})",
     "tag": _put("tag", ("arn", "key", "value"), ("arn", "key")),
     "job": _JOBS,
+    "job_consumable": _put("job_consumable", ("consumable", "seq"), symbols=True),
     "job_change": _update("job", "seq", JOB_CHANGE),
     "spec": _put("spec", ("seq", "doc")),
     "task": _put("task", TASK, ("seq", "idx")),
@@ -148,8 +161,11 @@ def encode(dirty: Dirty, changes: list[Change]) -> Rows:
         tables["ended"] = _spans(dirty)
     if dirty.tags:
         _tags(dirty, tables)
-    if dirty.queues or dirty.environments or dirty.definitions or dirty.realms:
+    if dirty.queues or dirty.environments or dirty.definitions or dirty.realms or dirty.consumables:
         _resources(dirty, tables)
+    if dirty.tokens:
+        tables["token_old"] = [(scope, forget) for scope, _, _, forget in dirty.tokens]
+        tables["token"] = [(scope, token, at) for scope, token, at, _ in dirty.tokens if token]
     if dirty.evaluated:
         tables["evaluated"] = [dirty.evaluated]
     texts = {name: encode_json(rows) for name, rows in tables.items() if rows}
@@ -174,6 +190,9 @@ def _jobs(dirty: Dirty, tables: dict[str, list[Any]], symbols: dict[str, None]) 
                 jobs = alike[kind] = []
                 tables.setdefault("job", []).append(_alike(job, jobs, symbols))
             jobs.append((seq, job.id, job.name, job.created))
+            for arn, _ in job.shape.consumables:
+                symbols[arn] = None
+                tables.setdefault("job_consumable", []).append((arn, seq))
         change = _job_change(job)
         if change != _UNCHANGED:
             changed.append((seq, *change))
@@ -275,6 +294,8 @@ def _resources(dirty: Dirty, tables: dict[str, list[Any]]) -> None:
     tables["environment"] = [_environment(item) for item in dirty.environments.values() if item is not None]
     tables["definition_gone"] = [arn for arn, item in dirty.definitions.items() if item is None]
     tables["definition"] = [_definition(item) for item in dirty.definitions.values() if item is not None]
+    tables["consumable_gone"] = [arn for arn, item in dirty.consumables.items() if item is None]
+    tables["consumable"] = [_consumable(item) for item in dirty.consumables.values() if item is not None]
 
 
 def _queue(q: Queue) -> tuple[Any, ...]:
@@ -289,3 +310,7 @@ def _environment(e: Environment) -> tuple[Any, ...]:
 
 def _definition(d: Definition) -> tuple[Any, ...]:
     return (d.arn, d.name, *d.realm, d.revision, d.doc, d.status, d.created, d.deregistered)
+
+
+def _consumable(c: Consumable) -> tuple[Any, ...]:
+    return (c.arn, c.name, *c.realm, c.kind, c.total, c.created)

@@ -207,6 +207,19 @@ class Reads(Protocol):
         """
         ...
 
+    async def page_of_consumable(
+        self,
+        consumable: str,
+        *,
+        codes: tuple[int | None, ...] | None,
+        before: int,
+        limit: int,
+        name: str | None = None,
+    ) -> list[JobRow]:
+        """Jobs that ask for a consumable resource (ARN), with seq < ``before``, newest first. ``codes``: of ended ones,
+        and None for open ones; None for all of them. ``name`` as in `page`."""
+        ...
+
     async def tags(self, arns: list[str]) -> dict[str, dict[str, str]]: ...
 
     async def streams(

@@ -11,6 +11,8 @@ from batchery.core.changes import (
     Began,
     CapacitySet,
     Change,
+    ConsumableGone,
+    ConsumableSet,
     DefinitionSet,
     Doomed,
     Ended,
@@ -26,6 +28,7 @@ from batchery.core.changes import (
     Recalled,
     Submitted,
     TagsSet,
+    TokenUsed,
     WasAsked,
 )
 from batchery.core.model import (
@@ -39,6 +42,7 @@ from batchery.core.model import (
     Rule,
     Shape,
 )
+from batchery.core.named import NON_REPLENISHABLE, Consumable
 from batchery.core.status import FAILED, RUNNING, SUCCEEDED
 from batchery.store.activity import PLACES, SPAN
 from batchery.store.sqlite import TRIM_EVERY, SqliteStore
@@ -124,6 +128,9 @@ def every_change(job: Job) -> list[Change]:
         EnvironmentSet(here),
         EnvironmentGone("e"),
         DefinitionSet(place),
+        ConsumableSet(Consumable("c", "c", REALM, NON_REPLENISHABLE, 3, NOW)),
+        ConsumableGone("c"),
+        TokenUsed("c", "ADD 1 t", NOW + 8, NOW),
         TagsSet("a", {"k": "v"}, ("*",)),
         CapacitySet(Capacity(1, 2, False, 3)),
     ]

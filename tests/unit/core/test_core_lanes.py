@@ -1,10 +1,11 @@
 """Lanes: where jobs stand, what becomes of stale entries, walking one without touching it."""
 
 from msgspec.structs import replace
-from tests.unit.core.building import Batch
+from tests.unit.core.building import HOME, Batch
 
 from batchery.core.lanes import entry_of, fresh, in_order, lane_of, ready
 from batchery.core.model import Demand, Entry, Lane, Resources
+from batchery.core.named import REPLENISHABLE, Consumable
 
 LANE = Lane("", Demand(Resources(1_000, 256)))
 
@@ -31,6 +32,7 @@ def test_jobs_alike_stand_in_one_lane_by_age() -> None:
 def test_what_differs_in_its_demand_stands_in_another() -> None:
     batch, _ = full(1)
     batch.submit(memory=300)
+    batch.world.consumables["licence"] = Consumable("licence", "licence", HOME, REPLENISHABLE, 1)
     batch.submit(consumables=(("licence", 1),))
     batch.submit(nodes=2)
     assert len(batch.world.lanes[batch.main]) == 4

@@ -129,7 +129,6 @@ def test_refusals_in_aws_words_and_style(
         ("nodeProperties", {"numNodes": 1, "mainNode": 0, "nodeRangeProperties": []}),
         ("ecsProperties", {"taskProperties": []}),
         ("eksProperties", {}),
-        ("consumableResourceProperties", {}),
         ("schedulingPriority", 0),
     ],
 )

@@ -100,7 +100,10 @@ def test_array_sizes(properties: Any, size: int) -> None:
         ({"nodeOverrides": {}}, "nodeOverrides"),
         ({"eksPropertiesOverride": {}}, "eksPropertiesOverride"),
         ({"ecsPropertiesOverride": {}}, "ecsPropertiesOverride"),
-        ({"consumableResourcePropertiesOverride": {}}, "consumableResourcePropertiesOverride"),
+        (
+            {"consumableResourcePropertiesOverride": {"consumableResourceList": [{"consumableResource": "a"}]}},
+            "The quantity of consumable resource a must be at least 1",
+        ),
     ],
 )
 def test_other_members(members: dict[str, Any], words: str) -> None:
