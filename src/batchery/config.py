@@ -57,6 +57,8 @@ class Slurm(SlurmTarget, frozen=True, forbid_unknown_fields=True):
     """[slurm]: a Slurm cluster. Its own members are for environments that no pattern fits."""
 
     conf: str = ""  # slurm.conf; "" is what Slurm's commands find by themselves
+    rest: str = ""  # slurmrestd: unix:/path, http://host:port or https://host; "" is Slurm's commands
+    rest_token: str = ""  # file with the JSON Web Token for it; read again when it changes
     environments: dict[str, SlurmTarget] = {}  # pattern of names (shell wildcards) -> target
 
 
@@ -152,6 +154,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
 
 
+_REST = re.compile(r"|unix:/.+|https?://[^/]+.*")
 _ULIMIT = re.compile(r"-?\d+(:-?\d+)?")
 #: Settings that are paths: `~` is expanded, a relative one in a file is beside that file.
 PATHS = ("data", "logs", "activity_log", "secrets.file")
@@ -250,6 +253,14 @@ def _check(config: Config) -> None:
         (
             config.process.oversize in ("clamp", "wait"),
             f'process.oversize is {config.process.oversize!r}, and must be "clamp" or "wait".',
+        ),
+        (
+            _REST.fullmatch(config.slurm.rest) is not None,
+            f'slurm.rest is {config.slurm.rest!r}, and must be "unix:/path", "http://host:port" or "https://host".',
+        ),
+        (
+            bool(config.slurm.rest) or not config.slurm.rest_token,
+            "slurm.rest_token is set, and slurm.rest, which it is for, is not.",
         ),
         (
             config.container.oversize in ("clamp", "wait"),

@@ -35,6 +35,7 @@ from batchery.engines.slurmdesk import Desk, troubled
 from batchery.engines.slurmdriver import Driver, Refused, Unreachable
 from batchery.engines.slurmfiles import Found, Left, Spool
 from batchery.engines.slurmjobs import BEGINS, ENDED, HELD, RUNS, WAITING, Attempt, attempt_of, wants_slurms_word
+from batchery.engines.slurmrest import RestDriver
 from batchery.engines.wire import task_of
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class SlurmEngine:
     def __init__(self, settings: Slurm, process: Process, *, logs_dir: Path, driver: Driver | None = None) -> None:
         self._settings, self._process = settings, process
         self.words = Words()
-        self._driver = driver or CommandLine(settings.conf)
+        self._driver = driver or driver_of(settings)
         self._spool = Spool(logs_dir.resolve() / "slurm")
         self._files = ThreadPoolExecutor(1, "slurm-files")
         self.desk = Desk(self._driver, self._spool, self.words, self._settle, self._over, self._say)
@@ -96,7 +97,7 @@ class SlurmEngine:
                 return
             except (Refused, Unreachable) as error:
                 if time.monotonic() > deadline or isinstance(error, Refused):
-                    raise EngineError(f"Slurm does not answer: {error}. Is `conf` in [slurm] right?") from None
+                    raise EngineError(f"Slurm does not answer: {error}. Are the settings in [slurm] right?") from None
             await asyncio.sleep(0.5)
 
     def _adopt(self, left: Left) -> None:
@@ -362,6 +363,11 @@ class SlurmEngine:
         if self.words.trouble:
             found["controller"] = f"no answer: {self.words.trouble}"
         return found
+
+
+def driver_of(settings: Slurm) -> Driver:
+    """How this cluster is spoken to."""
+    return RestDriver(settings) if settings.rest else CommandLine(settings.conf)
 
 
 def sample(attempts: list[Attempt]) -> None:

@@ -37,11 +37,11 @@ class Answer:
         return msgspec.json.decode(self.body)
 
 
-class _Connection:
+class Connection:
     """One connection, and the answer that is being read from it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str = "batchery") -> None:
+        self.reader, self.writer, self.host = reader, writer, host
         self._expect()
 
     def _expect(self) -> None:
@@ -63,7 +63,7 @@ class _Connection:
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
         self._expect()
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = f"{method} {path} HTTP/1.1\r\nHost: batchery\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self.host}\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
         self.writer.write(head.encode() + body)
 
     async def feed(self) -> bool:
@@ -96,7 +96,7 @@ class UnixHttp:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
         self._closing: set[asyncio.Task[None]] = set()
 
     async def request(
@@ -122,14 +122,14 @@ class UnixHttp:
                         return await self._answer(connection, method, path, sent, body)
             return await self._answer(await self._open(), method, path, sent, body)
 
-    async def _open(self) -> _Connection:
+    async def _open(self) -> Connection:
         try:
-            return _Connection(*await asyncio.open_unix_connection(self.path))
+            return Connection(*await asyncio.open_unix_connection(self.path))
         except OSError as error:
             raise Hangup(f"{self.path}: {error.strerror or error}") from None
 
     async def _answer(
-        self, connection: _Connection, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self, connection: Connection, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> Answer:
         try:
             connection.send(method, path, headers, body)
@@ -166,7 +166,7 @@ class UnixHttp:
         finally:
             self._close(connection)
 
-    def _close(self, connection: _Connection) -> None:
+    def _close(self, connection: Connection) -> None:
         """Begin to; `close` waits for its end."""
         task = asyncio.get_running_loop().create_task(connection.close())
         self._closing.add(task)
