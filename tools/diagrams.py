@@ -33,6 +33,16 @@ WHY: dict[tuple[str, str], str] = {
     ("RUNNING", "RUNNABLE"): "tried again",
     ("RUNNING", "SUCCEEDED"): "exit 0",
     ("RUNNING", "FAILED"): "failed for good, terminated, or out of time",
+    ("OFFERED", "NODE_SUCCEEDED"): "a node: exit 0, and the start was never heard of",
+    ("OFFERED", "NODE_FAILED"): "a node: failed, or its main node ended before it began",
+    ("STARTING", "NODE_SUCCEEDED"): "a node: exit 0, and the start was never heard of",
+    ("STARTING", "NODE_FAILED"): "a node: failed, or stopped",
+    ("RUNNING", "NODE_SUCCEEDED"): "a node: exit 0",
+    ("RUNNING", "NODE_FAILED"): "a node: failed, or stopped",
+    ("NODE_SUCCEEDED", "RUNNABLE"): "its job is tried again",
+    ("NODE_SUCCEEDED", "SUCCEEDED"): "its job has ended",
+    ("NODE_FAILED", "RUNNABLE"): "its job is tried again",
+    ("NODE_FAILED", "FAILED"): "its job has ended",
 }
 
 HEAD = """\
@@ -41,8 +51,8 @@ HEAD = """\
 Drawn by `make diagrams` from the table `MOVES` in `src/batchery/core/status.py`; every change of a status is checked
 against that table when it is made.
 
-A task is a plain job, or one child of an array. The status of an array itself is SUBMITTED, then PENDING until all
-its children have ended.
+A task is a plain job, one child of an array, or one node of a multi-node job. The status of an array itself
+is SUBMITTED, then PENDING until all its children have ended; a multi-node job is what its main node is.
 
 """
 

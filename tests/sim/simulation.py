@@ -29,6 +29,7 @@ from tests.sim.units import Units
 from batchery.core.changes import Change
 from batchery.core.check import check
 from batchery.core.index import REPLACE_ALARM
+from batchery.core.keys import Ref
 from batchery.core.lanes import demand_of, entry_of, lane_of
 from batchery.core.messages import (
     Ack,
@@ -336,7 +337,7 @@ class Simulation:
             if job.closed is None and job.asked is None and RUNNABLE in job.status:
                 queue = self.world.queues[job.queue]
                 if not fits_of(self.world, queue, demand_of(job.shape)):
-                    self.inbox.append((Cancel(HOME, job.id, None, "it can never run"), False))
+                    self.inbox.append((Cancel(HOME, Ref(job.id, None), "it can never run"), False))
 
     def _over(self) -> None:
         for _ in range(3):

@@ -174,8 +174,7 @@ def _check_one(call: Call, action: str, job: str, reason: str) -> None:
 async def cancel_job(call: Call, ask: CancelJobRequest) -> CancelJobResponse:
     """An id that names no job, or one with nothing to cancel, is a success without effect."""
     _check_one(call, "batch:CancelJob", ask.job_id, ask.reason)
-    job, index = task_ref(ask.job_id)
-    await call.submit(Cancel(call.realm, job, index, ask.reason))
+    await call.submit(Cancel(call.realm, task_ref(ask.job_id), ask.reason))
     return CancelJobResponse()
 
 
@@ -183,8 +182,7 @@ async def cancel_job(call: Call, ask: CancelJobRequest) -> CancelJobResponse:
 async def terminate_job(call: Call, ask: TerminateJobRequest) -> TerminateJobResponse:
     """As CancelJob, and what runs is ended too."""
     _check_one(call, "batch:TerminateJob", ask.job_id, ask.reason)
-    job, index = task_ref(ask.job_id)
-    await call.submit(Terminate(call.realm, job, index, ask.reason))
+    await call.submit(Terminate(call.realm, task_ref(ask.job_id), ask.reason))
     return TerminateJobResponse()
 
 
@@ -195,7 +193,7 @@ async def cancel_jobs(call: Call, ask: CancelJobsRequest) -> CancelJobsResponse:
     answer: CancelJobsResponse = await _bulk(
         call,
         jobs,
-        Many(tuple(Cancel(call.realm, *task_ref(job), ask.reason) for job in jobs)),
+        Many(tuple(Cancel(call.realm, task_ref(job), ask.reason) for job in jobs)),
         lambda done, failed: CancelJobsResponse(
             successful=done, errors=[CancelJobsErrorDetail(job=j, code=c, message=m) for j, c, m in failed]
         ),
@@ -210,7 +208,7 @@ async def terminate_jobs(call: Call, ask: TerminateJobsRequest) -> TerminateJobs
     answer: TerminateJobsResponse = await _bulk(
         call,
         jobs,
-        Many(tuple(Terminate(call.realm, *task_ref(job), ask.reason) for job in jobs)),
+        Many(tuple(Terminate(call.realm, task_ref(job), ask.reason) for job in jobs)),
         lambda done, failed: TerminateJobsResponse(
             successful=done, errors=[TerminateJobsErrorDetail(job=j, code=c, message=m) for j, c, m in failed]
         ),

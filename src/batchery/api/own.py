@@ -71,7 +71,7 @@ async def why(call: Call, ask: dict[str, Any]) -> dict[str, Any]:
     it does not wait for capacity), waitsFor (ids), lacks (environment -> what it lacks).
     """
     ref = str(ask.get("job") or "")
-    job, index = task_ref(ref)
+    job, index, _ = task_ref(ref)
     found = await call.service.ask(query.why, call.realm, ref)
     await call.service.barrier()
     row = (await call.service.reads.jobs([job])).get(job)

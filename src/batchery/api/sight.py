@@ -39,10 +39,10 @@ class Sighting:
         """In the order given; unknown ones, and those of other realms, are left out. Without attempts."""
         open_ones = await self.service.ask(query.facts, self.realm, refs)
         rest = [task_ref(ref) for ref in refs if ref not in open_ones]
-        rows = await self.reads.jobs(list(dict.fromkeys(job for job, _ in rest))) if rest else {}
+        rows = await self.reads.jobs(list(dict.fromkeys(one.job for one in rest))) if rest else {}
         found = []
         for ref in refs:
-            job, index = task_ref(ref)
+            job, index, _ = task_ref(ref)
             if (facts := open_ones.get(ref)) is not None:
                 found.append(self._of_facts(facts))
             elif (row := rows.get(job)) is not None and self._knows(row) and (index is None or 0 <= index < row.size):

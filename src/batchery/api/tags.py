@@ -94,7 +94,7 @@ async def _find(call: Call, text: str) -> None:
         raise call.refuse(f"{text} is not the ARN of an AWS Batch resource")  # ours
     if arn.kind in _LATER or (arn.kind == JOB_QUEUE and "/" in arn.name):
         raise unsupported(call, f"tags of {text}")
-    if arn.kind == JOB and task_ref(arn.name)[1] is not None:
+    if arn.kind == JOB and task_ref(arn.name).index is not None:
         raise call.refuse(f"Tags are not supported on children of an array job: {text}")  # ours
     if not await _exists(call, text, arn):
         raise call.refuse(f"{text} does not exist", wrapped=False)  # ours

@@ -43,25 +43,30 @@ from batchery.core.model import (
     Attempt,
     Closed,
     Job,
+    NodeEnd,
     Task,
     World,
     task_id,
 )
 from batchery.core.status import (
     CLOSING,
+    CODES,
     MOVES,
+    NODE_FAILED,
+    NODE_SUCCEEDED,
     OFFERED,
     ONE,
     PENDING,
     RUNNABLE,
     STARTING,
     SUBMITTED,
+    SUCCEEDED,
     table,
 )
 
 #: new code -> bytes of the codes from which a move to it is legal
-LEGAL: Final = {new: bytes(old for old, to in sorted(MOVES) if to == new) for new in range(10)}
 EVER: Final = (1 << 63) - 1  #: ms
+LEGAL: Final = {new: bytes(old for old, to in sorted(MOVES) if to == new) for new in CODES}
 _EVALUATE: Final = table({SUBMITTED: PENDING})
 _CLOSE: Final = table({PENDING: CLOSING})
 
@@ -123,6 +128,8 @@ def evaluated(world: World, change: Evaluated) -> None:
 def readied(world: World, change: Readied) -> None:
     job = world.jobs[change.job]
     _move(world, job, change.spans, RUNNABLE)
+    for task in job.tasks.values() if job.gang else ():
+        task.end = None
     lanes.ready(world, job)
 
 
@@ -187,7 +194,8 @@ def placed(world: World, change: Placed) -> None:
     task = _task(job, key.index)
     assert task.live is None
     assert key.serial == task.serial + 1
-    attempt = Attempt(key, task.used, change.environment, change.resources, OFFERED, change.at)
+    used = job.tasks[job.speaker].used if job.gang and job.speaker in job.tasks else task.used
+    attempt = Attempt(key, used, change.environment, change.resources, OFFERED, change.at)
     attempt.log_group = job.shape.log_group
     attempt.log_stream = f"{job.shape.log_prefix}/{task_id(key)}"
     task.serial += 1
@@ -210,7 +218,7 @@ def began(world: World, change: Began) -> None:
     else:
         attempt.started = change.at
         attempt.address = change.address
-        if job.shape.timeout:
+        if index.timed(job, change.key.index):
             heappush(world.alarms, (index.alarm(attempt, job.shape), index.TIMEOUT_ALARM, change.key))
     _move(world, job, ((change.key.index, change.key.index + 1),), change.code)
     world.dirty.attempts[change.key] = (job, attempt)
@@ -226,7 +234,7 @@ def recalled(world: World, change: Recalled) -> None:
 def doomed(world: World, change: Doomed) -> None:
     attempt = world.live[change.key]
     assert not attempt.doom, "the first cause stands"
-    attempt.doom = change.cause
+    attempt.doom, attempt.status_reason = change.cause, change.words
     world.dirty.attempts[change.key] = (world.jobs[change.key.job], attempt)
 
 
@@ -236,17 +244,31 @@ def attempt_ended(world: World, change: AttemptEnded) -> None:
     task = job.tasks[change.key.index]
     index.release(world, attempt)
     task.live = None
-    task.used += change.counts
+    if not job.gang or task.index == job.speaker:
+        task.used += change.counts
     attempt.code, attempt.cause, attempt.counts = change.code, change.cause, change.counts
     attempt.started, attempt.stopped = change.started, change.at
     attempt.exit_code, attempt.reason, attempt.status_reason = change.exit_code, change.reason, change.status_reason
     attempt.cpu_ms, attempt.peak_mib, attempt.containers = change.cpu_ms, change.peak_mib, change.containers
     attempt.recall = None
     world.dirty.attempts[change.key] = (job, attempt)
+    if job.gang:
+        _node_ended(world, job, task, change)
+        return
     index.note_pace(world, attempt)
     if change.code == RUNNABLE:
         _move(world, job, ((change.key.index, change.key.index + 1),), RUNNABLE)
         lanes.ready(world, job)
+
+
+def _node_ended(world: World, job: Job, task: Task, change: AttemptEnded) -> None:
+    """A node waits for the end of its gang; one that was handed back is placed anew at once, by the next change."""
+    code = NODE_SUCCEEDED if change.code == SUCCEEDED else NODE_FAILED
+    if change.code == RUNNABLE and task.index != job.speaker:
+        code = RUNNABLE
+    else:
+        task.end = NodeEnd(change.code, change.status_reason, change.at)
+    _move(world, job, ((task.index, task.index + 1),), code)
 
 
 def realm_opened(world: World, change: RealmOpened) -> None:

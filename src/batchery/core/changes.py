@@ -107,11 +107,13 @@ class Recalled(Change, frozen=True, tag=True):
 
 
 class Doomed(Change, frozen=True, tag=True):
-    """An attempt is to be killed for a cause of its own (TIMEOUT, UPDATE). Termination is a fact of the job."""
+    """An attempt is to be killed for a cause of its own (TIMEOUT, UPDATE, MAIN_ENDED). Termination is a fact of the
+    job, but that of a single node, explained in ``words``."""
 
     key: AttemptKey
     cause: str
     at: int
+    words: str = ""
 
 
 class AttemptEnded(Change, frozen=True, tag=True):

@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from batchery.core import index
 from batchery.core.agenda import Due
 from batchery.core.checklocks import check_locks
+from batchery.core.gang import launchable, main_attempt, resting
 from batchery.core.lanes import entry_of, lane_of
 from batchery.core.model import (
     CANCEL,
     CREATING,
     DELETING,
+    MAIN_ENDED,
     N_TO_N,
     NO_CAUSE,
     SEQUENTIAL,
     TERMINATE,
+    TERMINATED,
     TIMEOUT,
     UPDATE,
     UPDATING,
@@ -34,10 +37,22 @@ from batchery.core.model import (
 from batchery.core.owed import to_be_killed
 from batchery.core.readiness import settled
 from batchery.core.replacing import before_update
-from batchery.core.status import CLOSING, ENDED, FAILED, LATENT, LIVE, OFFERED, RUNNABLE, RUNNING, SUBMITTED, SUCCEEDED
+from batchery.core.status import (
+    CLOSING,
+    ENDED,
+    FAILED,
+    LATENT,
+    LIVE,
+    NODE_ENDED,
+    OFFERED,
+    RUNNABLE,
+    RUNNING,
+    SUBMITTED,
+    SUCCEEDED,
+)
 from batchery.core.step import CLOSE, DUE, EVALUATE, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE
 
-SERVED = LATENT | LIVE | ENDED
+SERVED = LATENT | LIVE | ENDED | NODE_ENDED
 
 
 def check(world: World) -> None:
@@ -48,6 +63,8 @@ def check(world: World) -> None:
         _check_asked(job)
         for task in job.tasks.values():
             _check_task(job, task)
+        if job.gang:
+            _check_gang(job)
     _check_numbers(world)
     _check_sums(world)
     _check_shelves(world)
@@ -66,7 +83,8 @@ def _open(world: World) -> Iterator[Job]:
 
 
 def _check_job(job: Job) -> None:
-    assert job.size == 0 or job.size >= 2, f"{job.id}: an array has two children or more"
+    assert not job.array or job.size >= 2, f"{job.id}: an array has two children or more"
+    assert len(job.shape.gang) == (job.size if job.gang else 0), f"{job.id}: a gang has the nodes of its shape"
     assert len(job.status) == job.width, f"{job.id}: one code per task"
     assert isinstance(job.status, bytearray) == bool(job.size), f"{job.id}: only an array's codes can be set one by one"
     assert SERVED.issuperset(job.status), f"{job.id}: every code is one that is served"
@@ -77,7 +95,10 @@ def _check_job(job: Job) -> None:
     assert job.closed.code in ENDED, f"{job.id}: a job ends SUCCEEDED or FAILED"
     assert job.shelf is None, f"{job.id}: an ended job is on no shelf"
     assert not index.live_attempts(job), f"{job.id}: an ended job has no live attempt"
-    if FAILED in job.status:
+    if job.gang:
+        main = job.status[job.speaker]
+        assert job.closed.code == main, f"{job.id}: a gang ends as its main node did"
+    elif FAILED in job.status:
         assert job.closed.code == FAILED, f"{job.id}: a job with a failed task has failed"
     elif job.asked is None:
         assert job.closed.code == SUCCEEDED, f"{job.id}: a job nobody asked to end, all of it well, has succeeded"
@@ -107,18 +128,33 @@ def _check_task(job: Job, task: Task) -> None:
     assert 0 <= task.index < job.width, f"{name}: a task is one of its job's"
     assert 0 <= task.used <= task.serial, f"{name}: attempts that count are placements"
     code, live = job.status[task.index], task.live
-    if code not in ENDED:
+    if code not in ENDED | NODE_ENDED:
         assert task.used < max(job.shape.attempts, 1), f"{name}: an open task has an attempt left"
     assert (live is not None) == (code in LIVE), f"{name}: it has a live attempt just while an engine has it"
+    kept = (task.end is not None) == (code in NODE_ENDED)
+    assert kept or code in ENDED, f"{name}: how a node ended is kept until its job has"
     if live is None:
         return
     assert live.key == (job.id, task.index, task.serial), f"{name}: the live attempt is the newest"
     assert live.code == code, f"{name}: task and attempt have one code"
-    assert live.used == task.used, f"{name}: the attempt knows how many were used before it"
+    speaker = job.tasks[job.speaker] if job.gang else task
+    knows = live.used == speaker.used or (job.gang and speaker.live is None)
+    assert knows, f"{name}: the attempt knows how many were used before it"
     assert live.recall is None or code == OFFERED, f"{name}: only what has not begun is asked back"
-    assert live.doom in (NO_CAUSE, TIMEOUT, UPDATE), f"{name}: what the server itself ends an attempt for"
+    dooms = (NO_CAUSE, TIMEOUT, UPDATE, MAIN_ENDED, TERMINATED) if job.gang else (NO_CAUSE, TIMEOUT, UPDATE)
+    assert live.doom in dooms, f"{name}: what the server itself ends an attempt for"
     assert (live.cause, live.stopped) == (NO_CAUSE, 0), f"{name}: a live attempt has no end"
     assert code != RUNNING or live.started >= live.placed > 0, f"{name}: it was placed, then it ran"
+
+
+def _check_gang(job: Job) -> None:
+    placed = [task for task in job.tasks.values() if task.live is not None or task.end is not None]
+    assert len(placed) in (0, job.size) or job.closed is not None, f"{job.id}: all of its nodes are placed, or none is"
+    for task in placed:
+        if task.live is not None and not launchable(job, task.index) and main_attempt(job) is not None:
+            assert task.live.code == OFFERED, f"{job.id}#{task.index}: it has not begun before its main node runs"
+    waits = LATENT.intersection(job.status)
+    assert not waits or len(set(job.status)) == 1, f"{job.id}: its nodes wait as one"
 
 
 def _check_numbers(world: World) -> None:
@@ -253,9 +289,9 @@ def _check_alarms(world: World) -> None:
     assert all(alarms[(at - 1) // 2] <= alarms[at] for at in range(1, len(alarms))), "alarms are a heap"
     set_ = {(at, key) for at, what, key in alarms if what == index.TIMEOUT_ALARM}
     for attempt in world.live.values():
-        shape = world.jobs[attempt.key.job].shape
-        if attempt.code == RUNNING and shape.timeout and not to_be_killed(world, attempt):
-            ring = (index.alarm(attempt, shape), attempt.key)
+        job = world.jobs[attempt.key.job]
+        if attempt.code == RUNNING and index.timed(job, attempt.key.index) and not to_be_killed(world, attempt):
+            ring = (index.alarm(attempt, job.shape), attempt.key)
             assert ring in set_, f"{attempt.key}: a running attempt with a time limit has an alarm"
 
 
@@ -272,7 +308,7 @@ def _check_due(world: World) -> None:
     for job in _open(world):
         if Due(SETTLE, job.id) not in due:
             assert settled(world, job) == job.status, f"{job.id}: what its dependencies make of it is so, or due"
-        if job.all_ended:
+        if job.all_ended or resting(job):
             assert Due(CLOSE, job.id) in due, f"{job.id}: all its children have ended, so its own end is due"
 
 

@@ -12,7 +12,7 @@ def check_locks(world: World, lowered: bool = True) -> None:
     locked: Counter[str] = Counter()
     promised: Counter[str] = Counter()
     for attempt in world.live.values():
-        for arn, quantity in units_of(world.jobs[attempt.key.job]):
+        for arn, quantity in units_of(world.jobs[attempt.key.job], attempt.key.index):
             assert arn in world.consumables, f"{arn}: a consumable resource outlives those who hold units of it"
             locked[arn] += quantity
             promised[arn] += quantity * (attempt.code == OFFERED)

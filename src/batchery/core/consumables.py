@@ -68,7 +68,7 @@ def used_up(world: World, attempt: Attempt) -> list[Change]:
     """An attempt that was OFFERED has begun: what it holds of NON_REPLENISHABLE resources leaves their totals."""
     changes: list[Change] = []
     if attempt.code == OFFERED:
-        for arn, quantity in units_of(world.jobs[attempt.key.job]):
+        for arn, quantity in units_of(world.jobs[attempt.key.job], attempt.key.index):
             found = world.consumables[arn]
             if found.kind == NON_REPLENISHABLE:
                 changes.append(ConsumableSet(replace(found, total=max(found.total - quantity, 0))))

@@ -7,7 +7,7 @@ is stale or unknown is simply no change.
 from collections.abc import Callable
 from typing import Any, Final
 
-from batchery.core import status
+from batchery.core import gang, status
 from batchery.core.changes import AttemptEnded, Began, CapacitySet, Change, Doomed, Recalled, Submitted, WasAsked
 from batchery.core.consumables import DECIDE_CONSUMABLES, began, used_up
 from batchery.core.messages import (
@@ -107,7 +107,7 @@ def _dependencies(world: World, cmd: Submit) -> tuple[Job, ...]:
             continue
         if other is None or other.realm != cmd.realm or not _fits(need, other):
             raise Refused(f"Job {_ref(need)} in dependsOn does not exist", wrapped=True)
-        if need.kind == N_TO_N and (other.size != cmd.size or not cmd.size):
+        if need.kind == N_TO_N and (other.size != cmd.size or not cmd.size or other.gang or cmd.shape.gang):
             raise Refused(
                 f"N_TO_N dependency on {need.job} needs an array of the same size ({other.size}), got {cmd.size}",
                 wrapped=True,
@@ -120,7 +120,7 @@ def _dependencies(world: World, cmd: Submit) -> tuple[Job, ...]:
 
 
 def _fits(need: Need, other: Job) -> bool:
-    return need.index < 0 or need.index < other.size
+    return need.index < 0 or (need.index < other.size and other.array)
 
 
 def _ref(need: Need) -> str:
@@ -138,7 +138,9 @@ def cancel(world: World, cmd: Cancel, now: int) -> list[Change]:
     job = _open_job(world, cmd)
     if job is None:
         return []
-    if cmd.index is not None or not job.size:
+    if job.gang:
+        return [] if cmd.ref.index is not None else gang.cancel(job, cmd.reason, now)
+    if cmd.ref.index is not None or not job.size:
         return _cancel_task(job, cmd, now)
     if job.asked is not None:
         return []
@@ -153,16 +155,14 @@ def cancel(world: World, cmd: Cancel, now: int) -> list[Change]:
 
 def _open_job(world: World, cmd: Cancel | Terminate) -> Job | None:
     """The open job that the command is about; None for an id that names nothing open in its realm."""
-    job = world.jobs.get(cmd.job)
-    if job is None or job.realm != cmd.realm or job.closed is not None:
-        return None
-    if cmd.index is not None and not 0 <= cmd.index < job.size:
+    job = world.jobs.get(cmd.ref.job)
+    if job is None or job.realm != cmd.realm or job.closed is not None or not job.has(cmd.ref):
         return None
     return job
 
 
 def _cancel_task(job: Job, cmd: Cancel, now: int) -> list[Change]:
-    number = cmd.index or 0
+    number = cmd.ref.index or 0
     code = job.status[number]
     if job.ask_of(number) is not None:
         return []
@@ -172,7 +172,7 @@ def _cancel_task(job: Job, cmd: Cancel, now: int) -> list[Change]:
         return [] if live.recall is not None else [Recalled(live.key, cmd.reason, now)]
     if code not in (*_NOT_BEGUN, PENDING):
         return []
-    changes: list[Change] = [WasAsked(job.id, cmd.index, CANCEL, cmd.reason, now)]
+    changes: list[Change] = [WasAsked(job.id, cmd.ref.index, CANCEL, cmd.reason, now)]
     if code != PENDING:
         changes += end(job, ((number, number + 1),), FAILED, cmd.reason, now)
     return changes
@@ -183,7 +183,10 @@ def terminate(world: World, cmd: Terminate, now: int) -> list[Change]:
     job = _open_job(world, cmd)
     if job is None:
         return []
-    return _stop(job, cmd.index, TERMINATE, cmd.reason, now)
+    number = cmd.ref.index
+    if job.gang and number is not None and number != job.speaker:
+        return gang.terminate_node(job, number, cmd.reason, now)
+    return _stop(job, None if job.gang else number, TERMINATE, cmd.reason, now)
 
 
 def _stop(job: Job, number: int | None, kind: int, reason: str, now: int) -> list[Change]:
@@ -241,29 +244,33 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
         return []
     job = world.jobs[cmd.key.job]
     task = job.tasks[cmd.key.index]
-    found = outcome(job.shape, attempt, job.asked, task.asked, cmd)
+    other = job.gang and task.index != job.speaker
+    found = gang.judge_node(job, attempt, cmd) if other else outcome(job.shape, attempt, job.asked, task.asked, cmd)
     start = attempt.started or (_between(attempt.placed, cmd.started, now) if cmd.started else 0)
     at = _between(start or attempt.placed, cmd.at, now)
+    ended = AttemptEnded(
+        cmd.key,
+        found.code,
+        found.cause,
+        found.counts,
+        at,
+        start if found.counts else 0,
+        found.exit_code,
+        found.reason,
+        found.status_reason,
+        cmd.cpu_ms,
+        cmd.peak_mib,
+        cmd.containers if job.shape.streams else (),
+    )
+    if job.gang:
+        over = gang.node_over if other else gang.main_over
+        used = used_up(world, attempt) if began(cmd.cause, cmd.started) else []
+        return [*over(job, attempt, found, ended, now), *used]
     changes: list[Change] = []
     if found.recalled and attempt.recall is not None and not _asked_kinds(job, task) & CANCEL:
         number = task.index if job.size else None
         changes.append(WasAsked(job.id, number, CANCEL, attempt.recall.reason, attempt.recall.at))
-    changes.append(
-        AttemptEnded(
-            cmd.key,
-            found.code,
-            found.cause,
-            found.counts,
-            at,
-            start if found.counts else 0,
-            found.exit_code,
-            found.reason,
-            found.status_reason,
-            cmd.cpu_ms,
-            cmd.peak_mib,
-            cmd.containers if job.shape.streams else (),
-        )
-    )
+    changes.append(ended)
     if began(cmd.cause, cmd.started):
         changes += used_up(world, attempt)
     if found.code != RUNNABLE:

@@ -5,11 +5,23 @@ from bisect import bisect_left
 from msgspec import Struct
 
 from batchery.core import locks
-from batchery.core.index import granted, job_code
+from batchery.core.gang import launchable
+from batchery.core.index import job_code
 from batchery.core.lanes import demand_of
 from batchery.core.model import DELETING, N_TO_N, SEQUENTIAL, VALID, Job, Queue, Realm, Resources, World, task_ref
-from batchery.core.schedule import Room, could_ever, fits_of, misfit, usable
-from batchery.core.status import CLOSING, ENDED, OFFERED, PENDING, RUNNABLE, RUNNING, SHOWN, STARTING, SUBMITTED
+from batchery.core.schedule import Room, could_ever, fits_of, misfit, needed, usable
+from batchery.core.status import (
+    CLOSING,
+    ENDED,
+    NODE_ENDED,
+    OFFERED,
+    PENDING,
+    RUNNABLE,
+    RUNNING,
+    SHOWN,
+    STARTING,
+    SUBMITTED,
+)
 
 
 class Why(Struct, frozen=True):
@@ -25,15 +37,13 @@ class Why(Struct, frozen=True):
 
 def why(world: World, realm: Realm, ref: str) -> Why | None:
     """Of an open job or child; None if World does not hold it."""
-    name, number = task_ref(ref)
-    job = world.jobs.get(name)
-    if job is None or job.realm != realm or job.closed is not None:
+    name = task_ref(ref)
+    job = world.jobs.get(name.job)
+    if job is None or job.realm != realm or job.closed is not None or not job.has(name):
         return None
-    if number is not None and not 0 <= number < job.size:
-        return None
-    if job.size and number is None:
+    if job.array and name.index is None:
         return _array(world, job)
-    return _task(world, job, number or 0, ref)
+    return _task(world, job, job.speaker if name.index is None else name.index, ref)
 
 
 def _array(world: World, job: Job) -> Why:
@@ -71,7 +81,11 @@ def _task(world: World, job: Job, number: int, ref: str) -> Why:
     if code == RUNNABLE:
         return _runnable(world, job, number, ref, lines)
     live = job.tasks[number].live if number in job.tasks else None
-    if live is not None:
+    if code in NODE_ENDED:
+        lines.append("It has ended; its job goes on until its main node has.")
+    elif code == OFFERED and not launchable(job, number):
+        lines.append(f"It begins when its main node, {job.name_of(job.speaker)}, runs.")
+    elif live is not None:
         where = world.environments[live.environment].name
         if code == OFFERED:
             lines.append(f"The engine of {where} has it and begins it as soon as there is room.")
@@ -79,8 +93,9 @@ def _task(world: World, job: Job, number: int, ref: str) -> Why:
                 lines.append(f"The engine was asked to give it back: {live.recall.reason}")
         else:
             lines.append(f"It is {shown} in {where}, attempt {live.used + 1} of {job.shape.attempts}.")
-        if live.resources != job.shape.resources:
-            lines.append(_clamped(job.shape.resources, live.resources))
+        asked_for = job.shape.gang[number] if job.gang else job.shape.resources
+        if live.resources != asked_for:
+            lines.append(_clamped(asked_for, live.resources))
         if live.doom:
             lines.append(f"It is being ended: {live.doom}.")
     return Why(ref, shown, lines)
@@ -98,7 +113,7 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str]) -
         lines.append(words)
     lacks = {}
     room = Room(world)
-    need = granted(world, asked)
+    need = needed(world, demand)
     if need != asked and not words:
         lines.append(_clamped(asked, need))
     for _, arn in queue.order:

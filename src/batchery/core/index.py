@@ -28,7 +28,7 @@ from batchery.core.model import (
     Shape,
     World,
 )
-from batchery.core.status import OFFERED, PENDING, SUBMITTED
+from batchery.core.status import NODE_ENDED, OFFERED, PENDING, RUNNING, SUBMITTED
 
 BLOCK_JOBS: Final = 4096
 GONE: Final = 0xFF  #: the byte a job leaves behind on its shelf
@@ -40,11 +40,15 @@ SLOW: Final = 10_000  #: pace of a class too slow to be held ahead, ms: some ten
 
 
 def job_code(job: Job) -> int:
-    """The code of the job as a whole: an array is SUBMITTED, PENDING or ended, never anything between."""
+    """The code of the job as a whole: an array is SUBMITTED, PENDING or ended, never anything between; a gang is
+    what its main node is, and RUNNING until its last node has ended."""
     if job.closed is not None:
         return job.closed.code
     if not job.size:
         return job.status[0]
+    if job.gang:
+        code = job.status[job.speaker]
+        return RUNNING if code in NODE_ENDED else code
     return SUBMITTED if SUBMITTED in job.status else PENDING
 
 
@@ -158,6 +162,11 @@ def note_pace(world: World, attempt: Attempt) -> None:
         world.pace[attempt.resources] = (3 * before + took) // 4
 
 
+def timed(job: Job, number: int) -> bool:
+    """Whether attempts of this task have a time limit: a gang's is its main node's."""
+    return job.shape.timeout > 0 and (not job.gang or number == job.speaker)
+
+
 def alarm(attempt: Attempt, shape: Shape) -> int:
     """When the server itself ends an attempt that overran."""
     return attempt.started + shape.timeout + ALARM_SLACK
@@ -191,6 +200,31 @@ def define(world: World, definition: Definition) -> None:
 def live_attempts(job: Job) -> list[Attempt]:
     """The job's attempts that an engine has."""
     return [task.live for task in job.tasks.values() if task.live is not None]
+
+
+def granted_nodes(world: World, nodes: tuple[Resources, ...]) -> tuple[Resources, ...]:
+    """What the nodes of a gang get: as asked, or each cut in the same measure, so that all have room on the host."""
+    capacity = world.capacity
+    if capacity.queues:
+        return tuple(granted(world, node) for node in nodes)
+    memory, gpus = sum(node.memory for node in nodes), sum(node.gpus for node in nodes)
+    if memory <= capacity.memory and gpus <= capacity.gpus:
+        return nodes
+    return tuple(
+        Resources(
+            node.vcpus,
+            node.memory if memory <= capacity.memory else node.memory * capacity.memory // memory,
+            node.gpus if gpus <= capacity.gpus else node.gpus * capacity.gpus // gpus,
+        )
+        for node in nodes
+    )
+
+
+def total(nodes: tuple[Resources, ...]) -> Resources:
+    """What several nodes take together."""
+    return Resources(
+        sum(node.vcpus for node in nodes), sum(node.memory for node in nodes), sum(node.gpus for node in nodes)
+    )
 
 
 def granted(world: World, asked: Resources) -> Resources:

@@ -21,16 +21,29 @@ class AttemptKey(NamedTuple):
         return f"{self.job}:{self.index}:{self.serial}"
 
 
-def task_ref(ref: str) -> tuple[str, int | None]:
-    """Take an id apart: ``"a1b2"`` is ``("a1b2", None)``, ``"a1b2:17"`` is ``("a1b2", 17)``.
+class Ref(NamedTuple):
+    """An id as clients write it. ``mark``: ":" names a child of an array, "#" a node of a multi-node job, "" a job."""
 
-    An index that is not a plain decimal number names no child: it becomes -1.
+    job: str
+    index: int | None  # type: ignore[assignment]  # shadows tuple.index
+    mark: str = ""
+
+
+CHILD: Final = ":"
+NODE: Final = "#"
+
+
+def task_ref(ref: str) -> Ref:
+    """Take an id apart: ``"a1b2"`` is the job, ``"a1b2:17"`` its child 17, ``"a1b2#2"`` its node 2.
+
+    An index that is not a plain decimal number names no task: it becomes -1.
     """
-    job, colon, index = ref.partition(":")
-    if not colon:
-        return ref, None
+    mark = CHILD if CHILD in ref else NODE if NODE in ref else ""
+    if not mark:
+        return Ref(ref, None)
+    job, _, index = ref.partition(mark)
     plain = index.isascii() and index.isdigit() and len(index) < 6 and str(int(index)) == index
-    return job, int(index) if plain else -1
+    return Ref(job, int(index) if plain else -1, mark)
 
 
 _SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835  # odd, so that the product is one to one modulo 2**128

@@ -17,7 +17,7 @@ from batchery.core.status import RUNNABLE
 
 def demand_of(shape: Shape) -> Demand:
     """The resource class of a job's tasks."""
-    return Demand(shape.resources, shape.consumables, shape.nodes)
+    return Demand(shape.resources, shape.consumables, shape.gang)
 
 
 def lane_of(job: Job) -> Lane:

@@ -31,14 +31,16 @@ class Stock(Struct, frozen=True):
     available: int
 
 
-def units_of(job: Job) -> Units:
-    """What one attempt of this job holds."""
+def units_of(job: Job, number: int) -> Units:
+    """What one attempt of this task holds."""
+    if job.gang:
+        return job.shape.units[number] if job.shape.units else ()
     return job.shape.consumables
 
 
 def hold(world: World, attempt: Attempt) -> None:
     """A placement, or after a load a live attempt."""
-    for arn, quantity in units_of(world.jobs[attempt.key.job]):
+    for arn, quantity in units_of(world.jobs[attempt.key.job], attempt.key.index):
         world.locked[arn] = world.locked.get(arn, 0) + quantity
         if attempt.code == OFFERED:
             world.promised[arn] = world.promised.get(arn, 0) + quantity
@@ -46,13 +48,13 @@ def hold(world: World, attempt: Attempt) -> None:
 
 def begun(world: World, attempt: Attempt) -> None:
     """An OFFERED attempt begins."""
-    for arn, quantity in units_of(world.jobs[attempt.key.job]):
+    for arn, quantity in units_of(world.jobs[attempt.key.job], attempt.key.index):
         _less(world.promised, arn, quantity)
 
 
 def release(world: World, attempt: Attempt) -> None:
     """An attempt is over; its code is still the one it had."""
-    for arn, quantity in units_of(world.jobs[attempt.key.job]):
+    for arn, quantity in units_of(world.jobs[attempt.key.job], attempt.key.index):
         _less(world.locked, arn, quantity)
         if attempt.code == OFFERED:
             _less(world.promised, arn, quantity)

@@ -17,6 +17,7 @@ from batchery.core.model import (
     Need,
     Queue,
     Realm,
+    Ref,
     Shape,
 )
 from batchery.core.named import Consumable
@@ -79,8 +80,7 @@ class Cancel(Command, frozen=True):
     """CancelJob of one id. Answer: None, whether or not there was anything to cancel."""
 
     realm: Realm
-    job: str
-    index: int | None
+    ref: Ref
     reason: str
 
 
@@ -88,8 +88,7 @@ class Terminate(Command, frozen=True):
     """TerminateJob of one id. Answer: None."""
 
     realm: Realm
-    job: str
-    index: int | None
+    ref: Ref
     reason: str
 
 

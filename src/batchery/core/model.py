@@ -1,9 +1,10 @@
 """What the World is made of: plain structs, no behaviour beyond reading their own fields.
 
 Vocabulary. A *job* is what SubmitJob made. A *task* is one index of it; a plain job has exactly one, so arrays are
-no second code path. An *attempt* is one placement of one task; its key ``(job, index, serial)`` is unique for ever.
-``serial`` counts placements, ``used`` counts AWS's attempts (AWS_BATCH_JOB_ATTEMPT is ``used + 1``): a placement that
-was handed back raises only the first.
+no second code path. A *gang* is a multi-node job: its tasks are its nodes, which are placed together, and whose main
+one speaks for the job (gang.py). An *attempt* is one placement of one task; its key ``(job, index, serial)`` is unique
+for ever. ``serial`` counts placements, ``used`` counts AWS's attempts (AWS_BATCH_JOB_ATTEMPT is ``used + 1``): a
+placement that was handed back raises only the first.
 
 Units: times are integer milliseconds since the epoch, vCPUs are thousandths, memory is MiB.
 
@@ -17,9 +18,15 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from batchery.core.agenda import Agenda
+from batchery.core.demand import Demand as Demand
+from batchery.core.demand import Entry as Entry
+from batchery.core.demand import Lane as Lane
+from batchery.core.demand import Resources as Resources
 from batchery.core.ends import ContainerEnd as ContainerEnd
+from batchery.core.keys import CHILD, NODE
 from batchery.core.keys import AttemptKey as AttemptKey
 from batchery.core.keys import Realm as Realm
+from batchery.core.keys import Ref as Ref
 from batchery.core.keys import task_id as task_id
 from batchery.core.keys import task_ref as task_ref
 from batchery.core.named import Consumable
@@ -47,7 +54,7 @@ WITHDRAWN: Final = "WITHDRAWN"  #: asked back before it began
 NO_CAPACITY: Final = "NO_CAPACITY"  #: the engine handed it back; it never began
 PREEMPTED: Final = "PREEMPTED"  #: reserved for quota shares
 UPDATE: Final = "UPDATE"  #: its compute environment was replaced below it
-MAIN_ENDED: Final = "MAIN_ENDED"  #: reserved for multi-node jobs
+MAIN_ENDED: Final = "MAIN_ENDED"  #: the main node of its multi-node job has ended
 
 # `state` and `status` of named resources, as AWS spells them.
 ENABLED: Final = "ENABLED"
@@ -59,40 +66,6 @@ VALID: Final = "VALID"
 INVALID: Final = "INVALID"
 ACTIVE: Final = "ACTIVE"
 INACTIVE: Final = "INACTIVE"
-
-
-class Resources(NamedTuple):
-    """What a task takes: thousandths of a vCPU, MiB, whole GPUs."""
-
-    vcpus: int
-    memory: int
-    gpus: int = 0
-
-
-class Demand(NamedTuple):
-    """All that decides where and when a task can be placed, and that tasks alike share: its resource class.
-
-    Of a class either every task can be placed now or none, so the scheduler looks at the first one only.
-    """
-
-    resources: Resources
-    consumables: tuple[tuple[str, int], ...] = ()  #: (ARN, units), by ARN
-    nodes: int = 1  #: reserved for gangs
-
-
-class Lane(NamedTuple):
-    """Where tasks of one queue stand in line: those of one share ("" in a FIFO queue) and one resource class."""
-
-    share: str
-    demand: Demand
-
-
-class Entry(NamedTuple):
-    """A job's place in its lane, the least first: by priority in its share, then by age."""
-
-    rank: int  #: the negated priority; 0 in a FIFO queue
-    seq: int
-    job: str  #: id
 
 
 class Rule(Struct, frozen=True, gc=False):
@@ -112,8 +85,10 @@ class Shape(Struct, frozen=True):
     rules: tuple[Rule, ...] = ()
     timeout: int = 0  #: ms of one attempt, from its start; 0 is none
     priority: int = 0
-    consumables: tuple[tuple[str, int], ...] = ()  #: what each attempt holds: (ARN, units), by ARN
-    nodes: int = 1  #: reserved for gangs
+    consumables: tuple[tuple[str, int], ...] = ()  #: what each attempt holds: (ARN, units), by ARN; a gang's in all
+    gang: tuple[Resources, ...] = ()  #: of a multi-node job: what each node takes; ``resources`` is their sum
+    units: tuple[tuple[tuple[str, int], ...], ...] = ()  #: of a multi-node job with consumables: what each node holds
+    main: int = 0  #: of a multi-node job: the index of its main node
     cap: int = 0  #: reserved: how many tasks of an array may run at a time
     fault: str = ""  #: found after the submit, as AWS does: the job FAILS with this when it is evaluated
     log_group: str = "/aws/batch/job"
@@ -158,7 +133,7 @@ class Attempt(Struct):
     started: int = 0
     stopped: int = 0
     recall: Asked | None = None  #: CancelJob while OFFERED: the engine was asked for it back
-    doom: str = NO_CAUSE  #: why it is being killed, for causes that are facts of the attempt (TIMEOUT)
+    doom: str = NO_CAUSE  #: why it is being killed, for causes that are facts of the attempt (TIMEOUT, MAIN_ENDED)
     cause: str = NO_CAUSE  #: why it ended
     counts: bool = True  #: whether it used one of the job's attempts
     exit_code: int | None = None
@@ -172,6 +147,14 @@ class Attempt(Struct):
     containers: tuple[ContainerEnd, ...] = ()  #: of several, once they ended, in the order in which they did
 
 
+class NodeEnd(NamedTuple):
+    """How the last attempt of a node ended, kept until the whole gang has."""
+
+    code: int  #: SUCCEEDED or FAILED; of the main node RUNNABLE if the job is to be tried again
+    words: str
+    at: int
+
+
 class Task(Struct):
     """What is known of one index beyond its code: from its first attempt on, or since it was asked to end by id.
 
@@ -183,13 +166,14 @@ class Task(Struct):
     used: int = 0  #: attempts that count against retryStrategy
     asked: Asked | None = None
     live: Attempt | None = None
+    end: NodeEnd | None = None  #: of a node
 
 
 class Job(Struct):
     """A job that is open, or ended and still needed by an open one.
 
-    ``size`` is 0 for a plain job, else the number of children. ``status`` has one code per task: one byte (shared
-    by all jobs alike) for a plain job, a bytearray for an array.
+    ``size`` is 0 for a plain job, else the number of children or nodes. ``status`` has one code per task: one byte
+    (shared by all jobs alike) for a plain job, a bytearray for an array or a gang.
     """
 
     id: str
@@ -215,6 +199,30 @@ class Job(Struct):
     def width(self) -> int:
         """How many tasks: 1 for a plain job."""
         return self.size or 1
+
+    @property
+    def gang(self) -> bool:
+        """A multi-node job."""
+        return bool(self.shape.gang)
+
+    @property
+    def array(self) -> bool:
+        return self.size > 0 and not self.shape.gang
+
+    @property
+    def speaker(self) -> int:
+        """The task whose attempts are the job's: the only one, or the main node."""
+        return self.shape.main
+
+    def has(self, ref: Ref) -> bool:
+        """Whether an id (of this job) names the job, a child of it, or a node of it."""
+        if ref.index is None:
+            return True
+        return 0 <= ref.index < self.size and ref.mark == (NODE if self.shape.gang else CHILD)
+
+    def name_of(self, index: int) -> str:
+        """The id of a child or node."""
+        return f"{self.id}{NODE if self.shape.gang else CHILD}{index}"
 
     def ask_of(self, index: int) -> Asked | None:
         """What was asked of this task, in its first words: of the child itself, else of its job.

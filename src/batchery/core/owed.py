@@ -10,7 +10,8 @@ knows and World does not has ended and was committed, or must not run.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from batchery.core.changes import Change, Doomed, EnvironmentSet, Placed, Recalled, WasAsked
+from batchery.core.changes import Began, Change, Doomed, EnvironmentSet, Placed, Recalled, WasAsked
+from batchery.core.gang import launchable, launches
 from batchery.core.index import live_attempts
 from batchery.core.messages import Ack, Command, Effect, Exited, Kill, Launch, Lost, Withdraw
 from batchery.core.model import ENABLED, TERMINATE, UPDATING, VOID, WITHDRAWN, Attempt, AttemptKey, World
@@ -45,20 +46,28 @@ def owed(
         if state is not None:
             if stop:
                 effects.append(Kill(key))
-            elif attempt.recall is not None or (
-                attempt.code == OFFERED and world.environments[attempt.environment].state != ENABLED
-            ):
+            elif attempt.recall is not None or (_may_go_back(world, attempt) and not _open(world, attempt)):
                 effects.append(Withdraw(key))
         elif attempt.code == RUNNING:
             reports.append(Lost(key, now, host))
         elif stop or attempt.recall is not None:
             reports.append(Exited(key, now, WITHDRAWN))
-        else:
+        elif launchable(world.jobs[key.job], key.index):
             effects.append(Launch(key))
     for key, state in survey.items():
         if key not in world.live:
             effects.append(Ack(key) if state == ENDED else Kill(key))
     return effects, reports
+
+
+def _open(world: World, attempt: Attempt) -> bool:
+    return world.environments[attempt.environment].state == ENABLED
+
+
+def _may_go_back(world: World, attempt: Attempt) -> bool:
+    """Nothing of it has begun, nor of the gang that it is a node of."""
+    job = world.jobs[attempt.key.job]
+    return attempt.code == OFFERED and (not job.gang or attempt.key.index == job.speaker)
 
 
 # ------------------------------------------------------------------------------------------------- as things change
@@ -74,7 +83,23 @@ def _kills(world: World, change: WasAsked) -> list[Effect]:
     if not change.kind & (TERMINATE | VOID):
         return []
     job = world.jobs[change.job]
-    return [Kill(a.key) for a in live_attempts(job) if change.index in (None, a.key.index)]
+    return [
+        Kill(a.key)
+        for a in live_attempts(job)
+        if change.index in (None, a.key.index) and (a.code != OFFERED or launchable(job, a.key.index))
+    ]
+
+
+def _launch(world: World, change: Placed) -> list[Effect]:
+    return [Launch(change.key)] if launchable(world.jobs[change.key.job], change.key.index) else []
+
+
+def _launch_others(world: World, change: Began) -> list[Effect]:
+    """A main node that runs lets the other nodes begin."""
+    job = world.jobs[change.key.job]
+    if change.code != RUNNING or not job.gang or change.key.index != job.speaker:
+        return []
+    return [Launch(key) for key in launches(job)]
 
 
 def _withdraws(world: World, change: EnvironmentSet) -> list[Effect]:
@@ -82,11 +107,13 @@ def _withdraws(world: World, change: EnvironmentSet) -> list[Effect]:
     environment = change.environment
     if environment.state == ENABLED or environment.status != UPDATING:
         return []
-    return [Withdraw(a.key) for a in world.live.values() if a.code == OFFERED and a.environment == environment.arn]
+    mine = (a for a in world.live.values() if a.environment == environment.arn)
+    return [Withdraw(a.key) for a in mine if _may_go_back(world, a)]
 
 
 EFFECTS: Final[dict[type[Change], Callable[[World, Any], list[Effect]]]] = {
-    Placed: lambda world, change: [Launch(change.key)],
+    Placed: _launch,
+    Began: _launch_others,
     Recalled: lambda world, change: [Withdraw(change.key)],
     Doomed: lambda world, change: [Kill(change.key)],
     WasAsked: _kills,

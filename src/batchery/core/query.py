@@ -25,13 +25,13 @@ from batchery.core.model import (
     task_ref,
 )
 from batchery.core.named import Consumable
-from batchery.core.status import CLOSING, OFFERED, PENDING, RUNNABLE, SUBMITTED, summary
+from batchery.core.status import CLOSING, NODE_ENDED, OFFERED, PENDING, RUNNABLE, SUBMITTED, summary
 
 
 class Facts(Struct, frozen=True):
     """What World knows of one open job, or of one task of it."""
 
-    id: str  # with :index for a child
+    id: str  # with :index for a child, #index for a node
     job: str
     index: int | None  # None: the job itself
     seq: int
@@ -40,6 +40,7 @@ class Facts(Struct, frozen=True):
     definition: str
     created: int
     size: int
+    main: int  # of a multi-node job: the index of its main node; -1 of others
     share: str
     code: int  # core.status code; for an array itself SUBMITTED or PENDING
     asked_kind: int  # bits of CANCEL, TERMINATE, VOID; includes a recall under way
@@ -144,14 +145,11 @@ def facts(world: World, realm: Realm, refs: list[str]) -> dict[str, Facts]:
     """Of the open ones among these ids ("job" or "job:index"). Ended children of an open array are among them."""
     found = {}
     for ref in refs:
-        name, number = task_ref(ref)
-        job = world.jobs.get(name)
-        if job is None or job.realm != realm or job.closed is not None:
+        name = task_ref(ref)
+        job = world.jobs.get(name.job)
+        if job is None or job.realm != realm or job.closed is not None or not job.has(name):
             continue
-        if number is None:
-            found[ref] = of_job(world, job)
-        elif 0 <= number < job.size:
-            found[ref] = of_child(world, job, number)
+        found[ref] = of_job(world, job) if name.index is None else of_child(world, job, name.index)
     return found
 
 
@@ -162,8 +160,8 @@ def trouble(world: World) -> str:
 
 def of_job(world: World, job: Job) -> Facts:
     """An open job as a whole."""
-    task = None if job.size else job.tasks.get(0)
-    return _facts(world, job, None, job_code(job), task, summary(job.status) if job.size else None)
+    task = None if job.array else job.tasks.get(job.speaker)
+    return _facts(world, job, None, job_code(job), task, summary(job.status) if job.array else None)
 
 
 def of_child(world: World, job: Job, number: int) -> Facts:
@@ -185,10 +183,12 @@ def _facts(
         reason = blocked_words(world, queue, job) if queue is not None else ""
     if not reason and code == RUNNABLE:
         reason = words(world, job.shape.consumables)
+    if task is not None and task.end is not None and code in NODE_ENDED:
+        reason = task.end.words
     if not reason and code == OFFERED and live is not None:
         reason = world.words.attempts.get(live.key) or world.words.trouble
     return Facts(
-        id=job.id if number is None else f"{job.id}:{number}",
+        id=job.id if number is None else job.name_of(number),
         job=job.id,
         index=number,
         seq=job.seq,
@@ -197,6 +197,7 @@ def _facts(
         definition=job.definition,
         created=job.created,
         size=job.size,
+        main=job.speaker if job.gang else -1,
         share=job.share,
         code=code,
         asked_kind=kinds,
@@ -226,7 +227,9 @@ def open_page(world: World, queue: str, codes: tuple[int, ...], before: int, lim
 def children_page(
     world: World, realm: Realm, job: str, codes: tuple[int, ...], after: int, limit: int
 ) -> list[Facts] | None:
-    """Children of an array with one of ``codes`` and index > after, in index order; None if World has not the job."""
+    """Children of an array, or nodes of a gang, with one of ``codes`` and index > after, by index.
+
+    None if World has not the job."""
     found = world.jobs.get(job)
     if found is None or found.realm != realm or found.closed is not None or not found.size:
         return None

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from batchery.core import index, lanes
+from batchery.core import gang, index, lanes
 from batchery.core.agenda import Agenda
 from batchery.core.model import Job, World
 from batchery.core.status import CLOSING, PENDING, RUNNABLE, RUNNING, table
@@ -55,9 +55,9 @@ def rebuild(world: World) -> None:
 def _rebuild_job(world: World, job: Job) -> None:
     if PENDING in job.status or CLOSING in job.status:
         world.due.add(SETTLE, job.id, job.seq)
-    if job.size and job.all_ended:
+    if job.size and (job.all_ended or gang.resting(job)):
         world.due.add(CLOSE, job.id, job.seq)
     for attempt in index.live_attempts(job):
         index.hold(world, attempt)
-        if attempt.code == RUNNING and job.shape.timeout:
+        if attempt.code == RUNNING and index.timed(job, attempt.key.index):
             world.alarms.append((index.alarm(attempt, job.shape), index.TIMEOUT_ALARM, attempt.key))

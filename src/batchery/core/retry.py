@@ -11,6 +11,7 @@ from batchery.core.messages import Exited
 from batchery.core.model import (
     EXIT,
     HOST,
+    MAIN_ENDED,
     NO_CAPACITY,
     NO_CAUSE,
     PREEMPTED,
@@ -43,6 +44,7 @@ MEANING: Final = {
     START_FAILED: RULES,
     HOST: RULES,
     UPDATE: RULES,
+    MAIN_ENDED: RULES,
     TERMINATED: ENDS,
     TIMEOUT: ENDS,
     WITHDRAWN: AGAIN,
@@ -83,7 +85,7 @@ def outcome(shape: Shape, attempt: Attempt, job_ask: Asked | None, task_ask: Ask
         words = last.reason if last else "Terminated"
         return Outcome(FAILED, cause, True, exit_code, reason, words, recall is not None)
     words = _words(cause, report)
-    if cause == EXIT and report.containers and decisive.exit_code == 0:
+    if cause in (EXIT, MAIN_ENDED) and report.containers and decisive.exit_code == 0:
         return Outcome(SUCCEEDED, cause, True, exit_code, reason, words)
     again = (
         MEANING[cause] == RULES

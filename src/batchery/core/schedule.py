@@ -34,7 +34,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from batchery.core.changes import Change, Placed, QueueSet
-from batchery.core.index import granted
+from batchery.core.index import granted, granted_nodes, total
 from batchery.core.lanes import fresh
 from batchery.core.locks import Left
 from batchery.core.model import (
@@ -114,6 +114,8 @@ def could_ever(world: World, environment: Environment, demand: Demand) -> str:
     if asked.vcpus > environment.max_vcpus:
         return TOO_MANY_VCPUS
     capacity = world.capacity
+    if capacity.queues and demand.nodes:  # its memory and GPUs are those of its largest host
+        asked = Resources(0, max(node.memory for node in demand.nodes), max(node.gpus for node in demand.nodes))
     if not capacity.clamp and (asked.memory > capacity.memory or asked.gpus > capacity.gpus):
         return TOO_LARGE
     return ""
@@ -131,6 +133,11 @@ def misfit(world: World, queue: Queue, demand: Demand) -> str:
     if not words or "" in words:
         return ""
     return TOO_LARGE if TOO_LARGE in words else TOO_MANY_VCPUS
+
+
+def needed(world: World, demand: Demand) -> Resources:
+    """What a task, or a gang as a whole, would be given."""
+    return total(granted_nodes(world, demand.nodes)) if demand.nodes else granted(world, demand.resources)
 
 
 def usable(environment: Environment) -> bool:
@@ -231,7 +238,7 @@ class _Plan:
         room = self.room
         if room.full:
             return False
-        need = granted(self.world, demand.resources)
+        need = needed(self.world, demand)
         open_to_it = [e for e in self.fits[demand] if usable(e) and e.pool not in room.closed]
         host = False
         for environment in open_to_it:
@@ -241,7 +248,7 @@ class _Plan:
                 return True
             host = host or lacking != "vCPU"
         for environment in open_to_it:
-            if not demand.consumables and room.may_hold(environment, demand.resources):
+            if not demand.consumables and not demand.nodes and room.may_hold(environment, demand.resources):
                 self._put(job, number, environment, need, demand)
                 return True
         if open_to_it:
@@ -251,10 +258,12 @@ class _Plan:
         return False
 
     def _put(self, job: Job, number: int, environment: Environment, need: Resources, demand: Demand) -> None:
-        task = job.tasks.get(number)
-        key = AttemptKey(job.id, number, (task.serial if task else 0) + 1)
-        self.changes.append(Placed(key, environment.arn, need, self.now))
-        self.cursors[job.id] = number + 1
+        nodes = granted_nodes(self.world, job.shape.gang) if job.gang else (need,)
+        for index, node in enumerate(nodes, number):
+            task = job.tasks.get(index)
+            key = AttemptKey(job.id, index, (task.serial if task else 0) + 1)
+            self.changes.append(Placed(key, environment.arn, node, self.now))
+        self.cursors[job.id] = number + len(nodes)
         self.room.take(environment, need)
         self.room.units.take(demand.consumables)
         self.order.placed(need.vcpus)

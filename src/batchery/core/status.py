@@ -4,11 +4,13 @@ Codes below ten fit in the low four bits of a byte; how the dependencies of a ta
 takes the next two bits. So "what becomes of this task now" is one table over ``status | gate``, and for an array of
 ten thousand children it is one ``bytes.translate``.
 
-Seven codes are what AWS shows. Three more look outside like one of those seven:
+Seven codes are what AWS shows. Five more look outside like one of those seven:
 
 * CLOSING  (shown PENDING):  asked to cancel, and waits until all its dependencies have ended.
 * OFFERED  (shown RUNNABLE): an engine has it and has not begun it.
 * SCHEDULED: service jobs only; reserved.
+* NODE_SUCCEEDED, NODE_FAILED (shown SUCCEEDED, FAILED): a node of a multi-node job has ended and its job goes on; a
+  retry of the job runs it again, so this is no end.
 
 Source: AWS Batch user guide, "Job states"; API_CancelJob ("a PENDING job is cancelled after all dependency jobs are
 completed"). Decision 001.
@@ -26,8 +28,10 @@ FAILED: Final = 6
 CLOSING: Final = 7
 OFFERED: Final = 8
 SCHEDULED: Final = 9
+NODE_SUCCEEDED: Final = 10
+NODE_FAILED: Final = 11
 
-CODES: Final = range(10)
+CODES: Final = range(12)
 CODE_NAMES: Final = (
     "SUBMITTED",
     "PENDING",
@@ -39,10 +43,12 @@ CODE_NAMES: Final = (
     "CLOSING",
     "OFFERED",
     "SCHEDULED",
+    "NODE_SUCCEEDED",
+    "NODE_FAILED",
 )
 
 #: What a code looks like through the AWS API, by code.
-SHOWN: Final = (*CODE_NAMES[:7], "PENDING", "RUNNABLE", "SCHEDULED")
+SHOWN: Final = (*CODE_NAMES[:7], "PENDING", "RUNNABLE", "SCHEDULED", "SUCCEEDED", "FAILED")
 #: The seven names AWS uses, in the order of a job's life.
 AWS_STATUSES: Final = CODE_NAMES[:7]
 #: The codes behind each AWS status.
@@ -51,7 +57,8 @@ CODES_SHOWN_AS: Final = {name: tuple(c for c in CODES if SHOWN[c] == name) for n
 LATENT: Final = frozenset({SUBMITTED, PENDING, RUNNABLE, CLOSING})
 LIVE: Final = frozenset({OFFERED, STARTING, RUNNING})
 ENDED: Final = frozenset({SUCCEEDED, FAILED})
-OPEN: Final = tuple(code for code in range(10) if code not in ENDED)
+NODE_ENDED: Final = frozenset({NODE_SUCCEEDED, NODE_FAILED})
+OPEN: Final = tuple(code for code in CODES if code not in ENDED)
 
 #: Every legal move of a task. `apply` asserts it; the diagram in docs/states.md is drawn from it.
 MOVES: Final = frozenset(
@@ -76,6 +83,16 @@ MOVES: Final = frozenset(
         (RUNNING, RUNNABLE),
         (RUNNING, SUCCEEDED),
         (RUNNING, FAILED),
+        (OFFERED, NODE_SUCCEEDED),
+        (OFFERED, NODE_FAILED),
+        (STARTING, NODE_SUCCEEDED),
+        (STARTING, NODE_FAILED),
+        (RUNNING, NODE_SUCCEEDED),
+        (RUNNING, NODE_FAILED),
+        (NODE_SUCCEEDED, RUNNABLE),
+        (NODE_SUCCEEDED, SUCCEEDED),
+        (NODE_FAILED, RUNNABLE),
+        (NODE_FAILED, FAILED),
     }
 )
 

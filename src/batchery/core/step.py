@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import Any, Final
 
+from batchery.core import gang
 from batchery.core.apply import apply
 from batchery.core.changes import (
     AttemptEnded,
@@ -82,7 +83,7 @@ QUEUE_DELETED: Final = "JobQueue deleted"
 # Kinds of due work.
 EVALUATE: Final = "evaluate"  #: the oldest job that the scheduler has not looked at
 SETTLE: Final = "settle"  #: a job whose dependencies may look different now
-CLOSE: Final = "close"  #: an array whose last child may have ended
+CLOSE: Final = "close"  #: an array or gang whose last child or node may have ended
 VOID_QUEUE: Final = "void queue"  #: a queue being deleted: end its jobs
 SETTLE_QUEUE: Final = "settle queue"
 SETTLE_ENVIRONMENT: Final = "settle environment"
@@ -223,7 +224,11 @@ def _settle(world: World, ref: str, now: int) -> list[Change]:
 
 def _close(world: World, ref: str, now: int) -> list[Change]:
     job = world.jobs.get(ref)
-    if job is None or job.closed is not None or not job.all_ended:
+    if job is None or job.closed is not None:
+        return []
+    if gang.resting(job):
+        return gang.close(job, now)
+    if not job.all_ended:
         return []
     if job.asked is None and FAILED not in job.status:
         return [JobClosed(job.id, SUCCEEDED, "", now)]
@@ -335,6 +340,8 @@ def _on_attempt_ended(world: World, change: AttemptEnded) -> None:
     if environment.status == DELETING or environment.replaced:
         world.due.add(SETTLE_ENVIRONMENT, environment.arn)
     assert job.tasks[change.key.index].live is None
+    if gang.resting(job):
+        world.due.add(CLOSE, job.id, job.seq)
 
 
 def _on_queue_set(world: World, change: QueueSet) -> None:

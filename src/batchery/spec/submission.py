@@ -12,6 +12,7 @@ import msgspec
 
 from batchery.api.shapes import ContainerOverrides, ContainerProperties, SubmitJobRequest
 from batchery.config import Limits
+from batchery.core.keys import NODE
 from batchery.core.messages import Refused
 from batchery.core.model import N_TO_N, SEQUENTIAL, WHOLE, Need, Shape, task_ref
 from batchery.spec.consumables import check_consumables
@@ -185,8 +186,8 @@ def needs_of(ask: SubmitJobRequest, size: int) -> tuple[Need, ...]:
                 raise Refused("Only array jobs can have a SEQUENTIAL dependency without a jobId", True)  # ours
             needs.append(Need("", -1, SEQUENTIAL))
             continue
-        job, index = task_ref(entry.job_id)
-        if index == -1:
+        job, index, mark = task_ref(entry.job_id)
+        if index == -1 or mark == NODE:  # a multi-node job is waited for as a whole
             raise Refused(f"Job {entry.job_id} in dependsOn does not exist", True)  # ours
         if entry.type == "N_TO_N" and (not size or index is not None):
             raise Refused("An N_TO_N dependency is one of an array job on an array job", True)  # ours

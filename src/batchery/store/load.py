@@ -4,7 +4,8 @@ What is derived was never stored and is derived here (decision 002). A task of a
 
 * SUBMITTED if its job has not been evaluated, else PENDING, or CLOSING if somebody asked to end it;
 * ended, with the code of the span that holds it;
-* RUNNABLE if its newest attempt is over, else what that attempt is: OFFERED, STARTING or RUNNING.
+* RUNNABLE if its newest attempt is over, else what that attempt is: OFFERED, STARTING or RUNNING; a node of a gang
+  whose newest attempt is over is NODE_SUCCEEDED or NODE_FAILED, until the gang rests.
 
 `batchery.core.rebuild` then makes all that World derives from that, and puts what may be waiting on its due queue.
 """
@@ -27,6 +28,7 @@ from batchery.core.model import (
     Environment,
     Job,
     Need,
+    NodeEnd,
     Queue,
     Realm,
     Resources,
@@ -36,7 +38,20 @@ from batchery.core.model import (
 )
 from batchery.core.named import Consumable
 from batchery.core.rebuild import rebuild
-from batchery.core.status import CLOSING, ENDED, FAILED, LIVE, ONE, PENDING, RUNNABLE, SUBMITTED, table
+from batchery.core.status import (
+    CLOSING,
+    ENDED,
+    FAILED,
+    LIVE,
+    NODE_FAILED,
+    NODE_SUCCEEDED,
+    ONE,
+    PENDING,
+    RUNNABLE,
+    SUBMITTED,
+    SUCCEEDED,
+    table,
+)
 from batchery.store.rows import CONSUMABLE, DEFINITION, ENVIRONMENT, QUEUE
 
 _OPEN: Final = "FROM job INDEXED BY job_open CROSS JOIN {} USING (seq) WHERE job.code IS NULL"
@@ -194,18 +209,23 @@ def _asks(connection: Connection, jobs: dict[str, Job]) -> None:
 def _attempts(connection: Connection, jobs: dict[str, Job], symbols: Symbols) -> None:
     """What a task's attempts say of it: how many, how many count, and whether the newest one is live."""
     # The bare columns beside max() are those of the row that has it (lang_select: "Bare columns in an aggregate").
-    columns = "id, idx, max(serial), used, counts, attempt.code"
+    columns = "id, idx, max(serial), used, counts, attempt.code, status_reason, stopped"
     live: list[tuple[int, int, int]] = []
     rows = connection.execute(f"SELECT {columns} {_OPEN.format('attempt')} GROUP BY seq, idx")
-    for id_, index, serial, used, counts, code in rows:
+    for id_, index, serial, used, counts, code, words, stopped in rows:
         job = jobs[id_]
         task = job.tasks.get(index)
         if task is None:
             task = job.tasks[index] = Task(index)
         task.serial, task.used = serial, used + (counts if code not in LIVE else 0)
+        if job.gang and index != job.speaker:
+            task.used = 0  # a gang's attempts are its main node's
         if code in LIVE:
             live.append((job.seq, index, serial))
             _set(job, index, index + 1, code)
+        elif job.status[index] not in ENDED and job.gang:
+            task.end = NodeEnd(code, words, stopped)
+            _set(job, index, index + 1, NODE_SUCCEEDED if code == SUCCEEDED else NODE_FAILED)
         elif job.status[index] not in ENDED:
             _set(job, index, index + 1, RUNNABLE)
     for id_, *row in connection.execute(_ATTEMPTS, (_text(live),)):

@@ -17,7 +17,7 @@ from typing import Any
 
 from batchery.core.changes import Change, Ended, JobClosed, Submitted
 from batchery.core.check import check, check_capacity
-from batchery.core.index import job_code
+from batchery.core.index import job_code, total
 from batchery.core.messages import (
     Cancel,
     Capacities,
@@ -168,17 +168,24 @@ class Batch:
         vcpus: float = 1,
         memory: int = 256,
         gpus: int = 0,
+        nodes: int = 0,
         **shape: Any,
     ) -> Submit:
-        """A Submit. ``after``: job ids, or `id:index` for one child. ``shape``: other members of core.model.Shape."""
+        """A Submit. ``after``: job ids, or `id:index` for one child. ``nodes``: of a gang, each of the size given.
+
+        ``shape``: other members of core.model.Shape.
+        """
         self.made += 1
-        needs = [Need(job, -1 if index is None else index) for job, index in map(task_ref, after or ())]
+        needs = [Need(job, -1 if index is None else index) for job, index, _ in map(task_ref, after or ())]
         if n_to_n:
             needs.append(Need(n_to_n, kind=N_TO_N))
         if sequential:
             needs.append(Need("", kind=SEQUENTIAL))
         shape["rules"] = tuple(Rule(*rule) for rule in shape.get("rules", ()))
-        made = Shape(Resources(int(vcpus * 1000), memory, gpus), **shape)
+        each = Resources(int(vcpus * 1000), memory, gpus)
+        gang = shape.setdefault("gang", (each,) * nodes)
+        size = len(gang) or size
+        made = Shape(total(gang) if gang else each, **shape)
         name = name or f"job{self.made}"
         return Submit(HOME, name, name, queue or self.main, DEFINITION, made, "{}", size, needs=tuple(needs))
 
@@ -196,17 +203,17 @@ class Batch:
         return order.id
 
     def cancel(self, ref: str, reason: str = "cancelled") -> None:
-        self.send(Cancel(HOME, *task_ref(ref), reason))
+        self.send(Cancel(HOME, task_ref(ref), reason))
 
     def terminate(self, ref: str, reason: str = "terminated") -> None:
-        self.send(Terminate(HOME, *task_ref(ref), reason))
+        self.send(Terminate(HOME, task_ref(ref), reason))
 
     # ------------------------------------------------------------------------------------------------- the engine
 
     def attempt(self, ref: str) -> Attempt:
         """The live attempt of a task."""
-        job, index = task_ref(ref)
-        live = self.jobs[job].tasks[index or 0].live
+        job, index, _ = task_ref(ref)
+        live = self.jobs[job].tasks[self.jobs[job].speaker if index is None else index].live
         assert live is not None, f"{ref} has no live attempt"
         return live
 
@@ -255,7 +262,7 @@ class Batch:
 
     def code(self, ref: str) -> str:
         """The core's own name of the code of a task, or of an array as a whole."""
-        name, index = task_ref(ref)
+        name, index, _ = task_ref(ref)
         job = self.jobs[name]
         return CODE_NAMES[job_code(job) if index is None else job.status[index]]
 
@@ -268,13 +275,13 @@ class Batch:
 
     def end(self, ref: str) -> tuple[str, str]:
         """Status and reason of what has ended."""
-        return self.ends[task_ref(ref)]
+        return self.ends[task_ref(ref)[:2]]
 
     def flags(self, ref: str) -> str:
         """ "cancelled", "terminated", both, or "": isCancelled and isTerminated as DescribeJobs has them."""
-        name, index = task_ref(ref)
+        name, index, _ = task_ref(ref)
         job = self.jobs[name]
-        task = job.tasks.get(index or 0) if index is not None or not job.size else None
+        task = job.tasks.get(job.speaker if index is None else index) if index is not None or not job.array else None
         kind = (job.asked.kind if job.asked else 0) | (task.asked.kind if task and task.asked else 0)
         if task and task.live and task.live.recall:
             kind |= CANCEL

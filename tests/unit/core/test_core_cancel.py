@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from tests.unit.core.building import HOME, Batch
 
+from batchery.core.keys import Ref
 from batchery.core.messages import Cancel, Many, Terminate
 from batchery.core.model import Realm
 
@@ -259,7 +260,7 @@ def test_an_id_that_names_nothing_open_is_a_success(batch: Batch, ref: str) -> N
 def test_an_id_of_another_realm_does_not_exist(batch: Batch) -> None:
     job = batch.submit()
     away = Realm(HOME.account, "eu-west-1")
-    batch.send(Cancel(away, job, None, "x"), Terminate(away, job, None, "x"))
+    batch.send(Cancel(away, Ref(job, None), "x"), Terminate(away, Ref(job, None), "x"))
     assert batch.changes == []
 
 
@@ -294,7 +295,7 @@ def test_a_child_cancelled_first_keeps_its_own_words_when_its_parent_is_cancelle
 def test_a_bulk_cancel_is_one_turn_and_reports_per_job(batch: Batch) -> None:
     batch.close()
     one, two = batch.submit(), batch.submit()
-    answer = batch.send(Many(tuple(Cancel(HOME, job, None, "all of it") for job in (one, "nobody", two))))
+    answer = batch.send(Many(tuple(Cancel(HOME, Ref(job, None), "all of it") for job in (one, "nobody", two))))
     assert answer == [[None, None, None]]
     assert batch.end(one) == batch.end(two) == ("FAILED", "all of it")
 

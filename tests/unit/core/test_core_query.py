@@ -28,7 +28,7 @@ AWAY = Realm(HOME.account, "eu-west-1")
     ],
 )
 def test_an_id_is_a_job_and_perhaps_a_child(ref: str, parts: tuple[str, int | None]) -> None:
-    assert task_ref(ref) == parts
+    assert task_ref(ref)[:2] == parts
 
 
 def test_each_attempt_has_a_name_of_its_own() -> None:

@@ -18,7 +18,8 @@ def loaded(batch: Batch) -> World:
     world.definitions = dict(here.definitions)
     for job in here.jobs.values():
         tasks = {
-            i: Task(i, t.serial, t.used, t.asked, replace(t.live) if t.live else None) for i, t in job.tasks.items()
+            i: Task(i, t.serial, t.used, t.asked, replace(t.live) if t.live else None, t.end)
+            for i, t in job.tasks.items()
         }
         status = bytearray(job.status)
         for index, code in enumerate(status):

@@ -59,7 +59,7 @@ def test_a_settled_byte_has_no_gate() -> None:
 
 def test_only_what_is_ready_is_handed_to_an_engine_and_it_may_come_back() -> None:
     assert {old for old, new in MOVES if new == OFFERED} == {RUNNABLE}
-    assert {old for old, new in MOVES if new == RUNNABLE} == {status.PENDING, *LIVE}
+    assert {old for old, new in MOVES if new == RUNNABLE} == {status.PENDING, *LIVE, *status.NODE_ENDED}
 
 
 def test_spans_are_runs_of_ones() -> None:

@@ -6,6 +6,7 @@ from tests.unit.core.building import HOME, Batch, arn
 from batchery.core import index
 from batchery.core.changes import Evaluated
 from batchery.core.check import check
+from batchery.core.keys import Ref
 from batchery.core.messages import (
     Cancel,
     Capacities,
@@ -43,7 +44,7 @@ def test_a_turn_without_time_does_a_piece_before_and_after_placing_and_leaves_th
 
 def test_what_is_submitted_in_a_burst_can_be_cancelled_before_it_is_looked_at(batch: Batch) -> None:
     orders = [batch.order() for _ in range(5)]
-    batch.send(*orders, *(Cancel(HOME, order.id, None, "no") for order in orders), spent=True)
+    batch.send(*orders, *(Cancel(HOME, Ref(order.id, None), "no") for order in orders), spent=True)
     assert {batch.end(order.id) for order in orders} == {("FAILED", "no")}
     assert batch.world.live == {}
 
@@ -228,7 +229,7 @@ def test_shelves_are_blocks_and_empty_ones_are_dropped() -> None:
     turn(batch.world, [batch.order() for _ in range(count)], batch.now)
     assert [block.live for block in batch.world.blocks[batch.main]] == [index.BLOCK_JOBS, 2]
     jobs = list(batch.world.jobs)
-    turn(batch.world, [Cancel(HOME, job, None, "x") for job in jobs[: index.BLOCK_JOBS]], batch.now)
+    turn(batch.world, [Cancel(HOME, Ref(job, None), "x") for job in jobs[: index.BLOCK_JOBS]], batch.now)
     turn(batch.world, [batch.order() for _ in range(index.BLOCK_JOBS - 1)], batch.now)
     assert [block.live for block in batch.world.blocks[batch.main]] == [index.BLOCK_JOBS, 1]
     assert index.open_count(batch.world, "nowhere") == 0

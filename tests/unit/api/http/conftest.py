@@ -23,6 +23,7 @@ from batchery.api.shapes import (
 )
 from batchery.api.signing import sign
 from batchery.config import Config
+from batchery.core.keys import Ref
 from batchery.core.messages import Cancel, Command
 from batchery.core.model import Realm
 from batchery.store.store import Activity
@@ -169,11 +170,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def stand_ins(serve: Callable[..., None]) -> None:
     async def cancel(call: Call, ask: CancelJobRequest) -> None:
         call.allow("batch:CancelJob", f"arn:aws:batch:{call.realm.region}:{call.realm.account}:job/{ask.job_id}")
-        await call.submit(Cancel(call.realm, ask.job_id, None, ask.reason))
+        await call.submit(Cancel(call.realm, Ref(ask.job_id, None), ask.reason))
 
     async def submit(call: Call, ask: SubmitJobRequest) -> Any:
         answer = SubmitJobResponse(job_name=ask.job_name, job_id="j1")
-        return await call.submit(Cancel(call.realm, "", None, ""), lambda _: answer)
+        return await call.submit(Cancel(call.realm, Ref("", None), ""), lambda _: answer)
 
     async def describe(call: Call, ask: DescribeJobsRequest) -> DescribeJobsResponse:
         return DescribeJobsResponse(jobs=[JobDetail(job_id=job) for job in ask.jobs])

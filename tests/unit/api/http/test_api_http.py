@@ -12,6 +12,7 @@ from batchery.api.call import HANDLERS, ApiError, Call
 from batchery.api.http import make_app
 from batchery.api.keys import Keys
 from batchery.config import Config, Limits
+from batchery.core.keys import Ref
 from batchery.core.messages import Cancel, Refused
 from batchery.core.model import Realm
 from batchery.run.port import Busy, Unavailable
@@ -31,7 +32,7 @@ def test_a_success(client: Any, service: Any) -> None:
     assert UUID.fullmatch(answer.headers["x-amzn-requestid"])
     assert re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}", answer.headers["x-amzn-trace-id"])
     assert "x-amzn-errortype" not in answer.headers
-    assert service.commands == [Cancel(Realm("123456789012", "us-east-1"), "a1", None, "No more")]
+    assert service.commands == [Cancel(Realm("123456789012", "us-east-1"), Ref("a1", None), "No more")]
 
 
 def test_request_ids_differ(client: Any) -> None:
@@ -47,7 +48,7 @@ def test_an_answer_with_members(client: Any) -> None:
 def test_the_tag_routes(client: Any, serve: Callable[..., None], service: Any) -> None:
     async def untag(call: Call, ask: Any) -> None:
         assert (ask.resource_arn, ask.tag_keys) == (QUEUE, ["a", "b"])
-        await call.submit(Cancel(call.realm, "", None, ""))
+        await call.submit(Cancel(call.realm, Ref("", None), ""))
 
     serve(UntagResource=untag)
     answer = client.send(f"/v1/tags/{quote(QUEUE, safe='')}?tagKeys=a&tagKeys=b", b"", "DELETE")

@@ -11,6 +11,7 @@ from batchery.api.call import Call
 from batchery.api.shapes import (
     SubmitJobResponse,
 )
+from batchery.core.keys import Ref
 from batchery.core.messages import Cancel
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -91,8 +92,8 @@ def test_parameters_are_as_sent_and_fit_in_a_line(client: Any, service: Any, bod
 
 def test_a_handler_that_sends_two_commands_is_one_record(client: Any, service: Any, serve: Callable[..., None]) -> None:
     async def twice(call: Call, ask: Any) -> Any:
-        await call.submit(Cancel(call.realm, "1", None, ""))
-        return await call.submit(Cancel(call.realm, "2", None, ""), lambda _: SubmitJobResponse(job_id="x"))
+        await call.submit(Cancel(call.realm, Ref("1", None), ""))
+        return await call.submit(Cancel(call.realm, Ref("2", None), ""), lambda _: SubmitJobResponse(job_id="x"))
 
     serve(SubmitJob=twice)
     assert json.loads(client.send("/v1/submitjob", SUBMIT).body) == {"jobId": "x"}

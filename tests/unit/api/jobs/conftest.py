@@ -179,7 +179,7 @@ class JobDesk:
 
     def key(self, ref: str) -> AttemptKey:
         """Of the live attempt."""
-        job, index = task_ref(ref)
+        job, index, _ = task_ref(ref)
         live = self.service.world.jobs[job].tasks[index or 0].live
         assert live is not None, f"{ref} is not placed"
         return live.key
