@@ -89,6 +89,13 @@ class Container(Struct, frozen=True, forbid_unknown_fields=True):
         return [one if ":" in one else f"{one}:{one}" for one in self.volumes]
 
 
+class Volumes(Struct, frozen=True, forbid_unknown_fields=True):
+    """[volumes]: where file systems of AWS that definitions name are mounted on this host."""
+
+    efs: dict[str, str] = {}  # file system or access point id -> directory
+    s3files: dict[str, str] = {}  # file system or access point ARN -> directory
+
+
 class Secrets(Struct, frozen=True, forbid_unknown_fields=True):
     """[secrets]: where the values of a definition's secrets come from, when its job starts."""
 
@@ -127,6 +134,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     page: int = 100
     page_jobs: int = 1000
     job_days: int = 7  # ended jobs are kept at least this long
+    inactive_days: int = 180  # API_DeregisterJobDefinition: then a definition that no job refers to goes
     activity_days: int = 90  # CloudTrail's event history
     feed_rows: int = 100_000
 
@@ -151,6 +159,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     slurm: Slurm = Slurm()
     container: Container = Container()
     secrets: Secrets = Secrets()
+    volumes: Volumes = Volumes()
     limits: Limits = Limits()
 
 
@@ -282,8 +291,7 @@ def _check(config: Config) -> None:
             all(one.startswith("/") for one in config.container.volumes),
             "Every entry of container.volumes must begin with a path of the host.",
         ),
-        (config.secrets.tries >= 1, f"secrets.tries is {config.secrets.tries}, and must be at least 1."),
-        (config.secrets.timeout >= 1, f"secrets.timeout is {config.secrets.timeout}, and must be at least 1."),
+        *_of_data(config),
         (
             all(value > 0 for value in msgspec.structs.asdict(config.limits).values()),
             "Every number under [limits] must be at least 1.",
@@ -292,3 +300,15 @@ def _check(config: Config) -> None:
     for holds, sentence in rules:
         if not holds:
             raise ConfigError(sentence)
+
+
+def _of_data(config: Config) -> list[tuple[bool, str]]:
+    """Rules of [volumes] and [secrets]."""
+    return [
+        (
+            all(os.path.isabs(one) for one in (*config.volumes.efs.values(), *config.volumes.s3files.values())),
+            "Every directory under [volumes] must be an absolute path.",
+        ),
+        (config.secrets.tries >= 1, f"secrets.tries is {config.secrets.tries}, and must be at least 1."),
+        (config.secrets.timeout >= 1, f"secrets.timeout is {config.secrets.timeout}, and must be at least 1."),
+    ]

@@ -58,6 +58,30 @@ def test_variables_are_read_by_their_kind() -> None:
     assert config.host == "127.0.0.1"
 
 
+def test_secrets_and_volumes(tmp_path: Path) -> None:
+    file = tmp_path / "batchery.toml"
+    file.write_text('[secrets]\nfile = "secrets.toml"\nallow = ["/a/*"]\n[volumes.efs]\nfs-1 = "/mnt/efs"\n')
+    config = load(str(file), {**HOME, "BATCHERY_SECRETS_TRIES": "5"})
+    assert config.secrets.file == str(tmp_path / "secrets.toml")
+    assert (config.secrets.tries, config.secrets.allow) == (5, ("/a/*",))
+    assert config.volumes.efs == {"fs-1": "/mnt/efs"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[secrets]\ntries = 0", "secrets.tries is 0, and must be at least 1."),
+        ("[secrets]\ntimeout = 0", "secrets.timeout is 0, and must be at least 1."),
+        ('[volumes.s3files]\na = "mnt"', r"Every directory under .volumes. must be an absolute path."),
+    ],
+)
+def test_sections_of_data_that_cannot_be_used(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "batchery.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        load(str(file), HOME)
+
+
 def test_data_and_logs_are_absolute() -> None:
     config = load(environ={**HOME, "BATCHERY_LOGS": "~/logs"}, options={"data": "here"})
     assert config.data == str(Path.cwd() / "here")

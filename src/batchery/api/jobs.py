@@ -5,7 +5,7 @@ which state is the core's to say; here is what may be asked, and who may ask.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -32,6 +32,7 @@ from batchery.core.model import ACTIVE, DELETING, ENABLED, INVALID, Definition, 
 from batchery.spec.consumables import in_effect
 from batchery.spec.effective import definition_of, effective
 from batchery.spec.names import definition_ref, job_arn
+from batchery.spec.place import place_of
 from batchery.spec.submission import (
     array_size,
     check_form,
@@ -41,8 +42,6 @@ from batchery.spec.submission import (
     overrides_text,
     runs_on,
 )
-
-HOST_PROCESSES: Final = "process"  #: the engine whose jobs are host processes
 
 # --------------------------------------------------------------------------------------------------------- submit
 
@@ -147,8 +146,8 @@ def _consumables(call: Call, ask: SubmitJobRequest, definition: Definition) -> t
 
 async def _shape(call: Call, ask: SubmitJobRequest, definition: Definition) -> Shape:
     config = call.service.config
-    most, on_host = config.limits.override_bytes, config.engine == HOST_PROCESSES
-    shape = job_shape(ask, definition.doc, definition.name, len(call.body), most, on_host)
+    most, place = config.limits.override_bytes, place_of(config)
+    shape = job_shape(ask, definition.doc, definition.name, len(call.body), most, place)
     if ask.tags and not shape.fault and (merged := effective(definition.doc, overrides_text(ask))).propagate_tags:
         tags = (await call.service.reads.tags([definition.arn])).get(definition.arn, {})
         return replace(shape, fault=combined_tags_fault(merged, ask.tags, tags, config.limits.tags))

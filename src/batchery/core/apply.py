@@ -18,6 +18,7 @@ from batchery.core.changes import (
     Change,
     ConsumableGone,
     ConsumableSet,
+    DefinitionGone,
     DefinitionSet,
     Doomed,
     Ended,
@@ -328,6 +329,12 @@ def token_used(world: World, change: TokenUsed) -> None:
     world.dirty.tokens.append((change.scope, change.token, change.at, change.forget))
 
 
+def definition_gone(world: World, change: DefinitionGone) -> None:
+    """Never an ACTIVE one or the highest of its name: the numbers stay as they are."""
+    del world.definitions[change.arn]
+    world.dirty.definitions[change.arn] = None
+
+
 def tags_set(world: World, change: TagsSet) -> None:
     world.dirty.tags.append((change.arn, change.set, change.removed))
 
@@ -357,6 +364,7 @@ APPLY: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     ConsumableSet: consumable_set,
     ConsumableGone: consumable_gone,
     TokenUsed: token_used,
+    DefinitionGone: definition_gone,
     TagsSet: tags_set,
     CapacitySet: capacity_set,
 }

@@ -155,7 +155,7 @@ class EnvironmentGone(Change, frozen=True, tag=True):
 
 
 class DefinitionSet(Change, frozen=True, tag=True):
-    """A revision was registered or deregistered: this is all of it."""
+    """A revision was registered, deregistered, or is only a number from now on: this is all of it."""
 
     definition: Definition
 
@@ -178,6 +178,10 @@ class TokenUsed(Change, frozen=True, tag=True):
     token: str
     at: int
     forget: int
+
+
+class DefinitionGone(Change, frozen=True, tag=True):
+    arn: str
 
 
 class TagsSet(Change, frozen=True, tag=True):
@@ -215,6 +219,7 @@ AnyChange = (
     | ConsumableSet
     | ConsumableGone
     | TokenUsed
+    | DefinitionGone
     | TagsSet
     | CapacitySet
 )

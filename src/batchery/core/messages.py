@@ -115,6 +115,13 @@ class Deregister(Command, frozen=True):
     arn: str
 
 
+class ForgetDefinitions(Command, frozen=True):
+    """These definitions, to which no job refers, go if they are INACTIVE since before ``before`` (ms). Answer: None."""
+
+    arns: tuple[str, ...]
+    before: int
+
+
 class CreateQueue(Command, frozen=True):
     """CreateJobQueue. Refused if the name is taken, or an environment is missing or not VALID. Answer: None."""
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from batchery.core.explain import Why, blocked_words, why
+from batchery.core.forgetting import forgettable, is_stub
 from batchery.core.index import job_code
 from batchery.core.locks import Stock as Stock
 from batchery.core.locks import stock, words
@@ -94,7 +95,8 @@ def resolve_definition(world: World, realm: Realm, name: str, revision: int | No
         if not active:
             return None
         revision = active[-1]
-    return world.definitions.get(_present(world.definitions, realm, "job-definition", f"{name}:{revision}"))
+    found = world.definitions.get(_present(world.definitions, realm, "job-definition", f"{name}:{revision}"))
+    return None if found is None or is_stub(found) else found
 
 
 def queues(world: World, realm: Realm) -> list[Queue]:
@@ -125,7 +127,7 @@ def definitions(world: World, realm: Realm, name: str | None = None) -> list[Def
         highest = world.revisions.get((realm, name), 0)
         found = (resolve_definition(world, realm, name, revision) for revision in range(highest, 0, -1))
         return [definition for definition in found if definition is not None]
-    mine = (d for d in world.definitions.values() if d.realm == realm)
+    mine = (d for d in world.definitions.values() if d.realm == realm and not is_stub(d))
     return sorted(mine, key=lambda d: (d.name, -d.revision))
 
 
@@ -273,6 +275,7 @@ __all__ = [
     "definitions",
     "environments",
     "facts",
+    "forgettable",
     "open_jobs",
     "open_page",
     "queues",

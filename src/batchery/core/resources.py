@@ -30,6 +30,7 @@ from batchery.core.changes import (
     RealmOpened,
     TagsSet,
 )
+from batchery.core.forgetting import forget
 from batchery.core.messages import (
     Command,
     CreateEnvironment,
@@ -38,6 +39,7 @@ from batchery.core.messages import (
     DeleteQueue,
     Deregister,
     EnsureRealm,
+    ForgetDefinitions,
     Refused,
     Register,
     Tag,
@@ -281,5 +283,6 @@ DECIDE_RESOURCES: Final[dict[type[Command], Callable[[World, Any, int], list[Cha
     DeleteEnvironment: delete_environment,
     Register: register,
     Deregister: deregister,
+    ForgetDefinitions: forget,
     Tag: tag,
 }

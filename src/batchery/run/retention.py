@@ -1,6 +1,7 @@
 """What is forgotten, and when: ended jobs, activity records, logs.
 
 * Ended jobs after ``limits.job_days``, with their attempts and streams (the store spares those that an open job needs).
+* Definitions that are INACTIVE since ``limits.inactive_days`` and that no kept job refers to; their numbers stay taken.
 * Activity records after ``limits.activity_days``, as CloudTrail's event history does.
 * Logs in a group with a retention, when nothing was written for so many days. The stream stays, empty.
 * Logs that no stream names any more: of jobs forgotten, of streams deleted while they were live, of attempts that
@@ -21,7 +22,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from batchery.config import Limits
+from batchery.core.messages import ForgetDefinitions
 from batchery.core.model import AttemptKey, Realm, World, task_id
+from batchery.core.query import forgettable
 from batchery.run.logfiles import remove_log
 from batchery.run.port import Service
 from batchery.spec.names import log_path
@@ -33,6 +36,7 @@ EVERY_S: Final = 600.0
 DAY: Final = 86_400_000  # ms
 JOBS_AT_ONCE: Final = 500
 STREAMS_AT_ONCE: Final = 2_000
+DEFINITIONS_AT_ONCE: Final = 500
 
 _LOG: Final = re.compile(r"([0-9a-f]{32})\..+\.log(\.idx)?")
 
@@ -41,12 +45,13 @@ PruneActivity = Callable[[int], Awaitable[int]]
 
 
 class Swept(NamedTuple):
-    """What went: jobs, activity rows, logs by their group's retention, logs that no stream names."""
+    """What went: jobs, activity rows, logs by their group's retention, logs that no stream names, definitions."""
 
     jobs: int
     activity: int
     expired: int
     orphans: int
+    definitions: int = 0
 
 
 # --------------------------------------------------------------------------------------------------------- decisions
@@ -158,7 +163,19 @@ class Retention:
             if len(gone) < JOBS_AT_ONCE:
                 break
         expired, orphans = await self._sweep_logs(now, jobs_before(now, limits))
-        return Swept(jobs, activity, expired, orphans)
+        return Swept(jobs, activity, expired, orphans, await self._sweep_definitions(now, limits))
+
+    async def _sweep_definitions(self, now: int, limits: Limits) -> int:
+        """After the jobs, which refer to them. None of these can be used by a new job: they are INACTIVE."""
+        before = now - limits.inactive_days * DAY
+        found = await self._service.ask(forgettable, before)
+        if not found:
+            return 0
+        used = await self._service.reads.definitions_used()
+        gone = tuple(arn for arn in found if arn not in used)
+        for start in range(0, len(gone), DEFINITIONS_AT_ONCE):
+            await self._service.submit(ForgetDefinitions(gone[start : start + DEFINITIONS_AT_ONCE], before))
+        return len(gone)
 
     async def _sweep_logs(self, now: int, before: int) -> tuple[int, int]:
         realms = await self._service.ask(_realms)

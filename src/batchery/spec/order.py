@@ -4,12 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from batchery.api.shapes import ContainerProperties
 from batchery.config import Config
 from batchery.core.model import AttemptKey, Environment, Realm, Resources, task_id
 from batchery.engines.engine import Container, Order, Wanted
-from batchery.spec.effective import effective
+from batchery.spec.effective import Effective, effective
 from batchery.spec.names import log_path
+from batchery.spec.place import place_of, placed
 from batchery.spec.variables import batch_variables, complete, ecs_variables
 
 WITHOUT_IMAGES: Final = ("process", "slurm")  #: engines that pull none, so repositoryCredentials are not needed
@@ -48,7 +51,7 @@ def order(
         log_path=str(log_path(logs_dir, task)),
         resources=resources,
         stop_timeout=config.kill_grace * 1000,
-        spec=spec.spec,
+        spec=encoded(spec, config),
         secrets=_secrets(spec.container, realm),
         login_from=_login(spec.container, realm) if config.engine not in WITHOUT_IMAGES else None,
     )
@@ -62,6 +65,12 @@ def order(
         environment_name=environment.name,
         timeout=timeout,
     )
+
+
+def encoded(spec: Effective, config: Config) -> str:
+    """The container for engines, as JSON: file systems of AWS are directories of the host."""
+    here = placed(spec.container, place_of(config))
+    return spec.spec if here is spec.container else msgspec.json.encode(here).decode()
 
 
 def _secrets(container: ContainerProperties, realm: Realm) -> tuple[Wanted, ...]:

@@ -114,13 +114,13 @@ def check_devices(linux: LinuxParameters | None) -> None:
 
 
 def check_host_process(container: ContainerProperties) -> None:
-    """Refuse what would make a host process run with other data, or on another system, than the definition says."""
+    """Refuse what would make a host process run with other data, or on another system, than the definition says.
+
+    ``container``: as `place.placed` gives it.
+    """
     volumes = {volume.name: volume for volume in container.volumes or ()}
     for mount in container.mount_points or ():
         volume, inside = volumes[mount.source_volume], mount.container_path or ""
-        if volume.efs_volume_configuration is not None or volume.s3files_volume_configuration is not None:
-            kind = "efsVolumeConfiguration" if volume.efs_volume_configuration else "s3filesVolumeConfiguration"
-            raise _not_here(f"{kind} of volume {volume.name} (mount it on the host and use host.sourcePath)")
         outside = (volume.host.source_path if volume.host else None) or ""
         if outside and posixpath.normpath(outside) != posixpath.normpath(inside):
             raise _not_here(f"mountPoints {inside}, whose volume is the host's {outside} (the two must be the same)")
@@ -130,19 +130,6 @@ def check_host_process(container: ContainerProperties) -> None:
     family = container.runtime_platform.operating_system_family if container.runtime_platform else None
     if family and family.startswith(_WINDOWS):
         raise _not_here(f"operatingSystemFamily {family}")
-
-
-def check_host_container(container: ContainerProperties) -> None:
-    """Refuse what no container runtime of one host has: file systems of AWS."""
-    volumes = {volume.name: volume for volume in container.volumes or ()}
-    for mount in container.mount_points or ():
-        volume = volumes[mount.source_volume]
-        if volume.efs_volume_configuration is not None or volume.s3files_volume_configuration is not None:
-            kind = "efsVolumeConfiguration" if volume.efs_volume_configuration else "s3filesVolumeConfiguration"
-            raise Refused(
-                f"Jobs run in containers of this host, which cannot have {kind} of volume {volume.name} "
-                "(mount it on the host and use host.sourcePath)"
-            )
 
 
 def _not_here(what: str) -> Refused:

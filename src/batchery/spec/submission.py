@@ -18,6 +18,7 @@ from batchery.core.model import N_TO_N, SEQUENTIAL, WHOLE, Need, Shape, task_ref
 from batchery.spec.consumables import check_consumables
 from batchery.spec.effective import Effective, Overrides, definition_of, effective
 from batchery.spec.names import JOB_NAME
+from batchery.spec.place import Place, check_mounted, placed
 from batchery.spec.registration import on_fargate
 from batchery.spec.rules import (
     check_command,
@@ -30,7 +31,7 @@ from batchery.spec.rules import (
     refuse_later,
 )
 from batchery.spec.shape import shape_of
-from batchery.spec.storage import check_host_container, check_host_process
+from batchery.spec.storage import check_host_process
 
 #: computeResources.type -> platformCapabilities that run there; EC2 alone for what is not named.
 _PLATFORMS: Final = {
@@ -97,7 +98,7 @@ def _text(ask: SubmitJobRequest, sent: ContainerOverrides | None) -> str:
 
 
 def job_shape(
-    ask: SubmitJobRequest, definition_doc: str, definition_name: str, size: int, override_limit: int, host_process: bool
+    ask: SubmitJobRequest, definition_doc: str, definition_name: str, size: int, override_limit: int, place: Place
 ) -> Shape:
     """`checked_shape` of a request of ``size`` bytes.
 
@@ -109,10 +110,10 @@ def job_shape(
     if sent is not None and (sent.command or sent.environment) and _plain(sent):
         less = msgspec.structs.replace(sent, command=["-"] if sent.command else None, environment=None)
         rest = override_limit - (size // _KIB + 1) * _KIB
-        shape = checked_shape(definition_doc, definition_name, _text(ask, less), rest, host_process)
+        shape = checked_shape(definition_doc, definition_name, _text(ask, less), rest, place)
         if not shape.fault:
             return shape
-    return checked_shape(definition_doc, definition_name, overrides_text(ask), override_limit, host_process)
+    return checked_shape(definition_doc, definition_name, overrides_text(ask), override_limit, place)
 
 
 def _plain(sent: ContainerOverrides) -> bool:
@@ -129,12 +130,12 @@ def _plain(sent: ContainerOverrides) -> bool:
 
 @lru_cache(maxsize=1024)
 def checked_shape(
-    definition_doc: str, definition_name: str, overrides: str, override_limit: int, host_process: bool
+    definition_doc: str, definition_name: str, overrides: str, override_limit: int, place: Place
 ) -> Shape:
     """The Shape of a job of this definition under these overrides (`overrides_text`), found to be acceptable.
 
     ``override_limit``: bytes; AWS finds longer ones only after the submit, so they become the Shape's ``fault``.
-    ``host_process``: whether the engine runs host processes, which cannot do all that containers can.
+    ``place``: where it runs; host processes cannot do all that containers can.
     """
     definition = definition_of(definition_doc)
     given = definition.container_properties or ContainerProperties()
@@ -144,10 +145,10 @@ def checked_shape(
         _check_overrides(sent, given, fargate)
     merged = effective(definition_doc, overrides)
     check_needed(merged.container, fargate)
-    if host_process:
-        check_host_process(merged.container)
-    else:
-        check_host_container(merged.container)
+    here = placed(merged.container, place)
+    check_mounted(here)
+    if place.host_process:
+        check_host_process(here)
     shape = shape_of(merged, definition_name)
     if merged.override_bytes > override_limit:
         return msgspec.structs.replace(shape, fault=TOO_LONG.format(override_limit))

@@ -139,6 +139,11 @@ def task_asked(connection: Connection, seq: int, indexes: list[int]) -> dict[int
     return {index: (kind, reason) for index, kind, reason in connection.execute(sql, (_list(indexes), seq))}
 
 
+def definitions_used(connection: Connection) -> set[str]:
+    rows = connection.execute("SELECT text FROM symbol WHERE id IN (SELECT DISTINCT definition FROM job)")
+    return {text for (text,) in rows}
+
+
 def tags(connection: Connection, arns: list[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {arn: {} for arn in arns}
     sql = "SELECT arn, tag.key, tag.value FROM json_each(?) AS each CROSS JOIN tag ON arn = each.value"

@@ -104,6 +104,9 @@ class SqliteReads:
     ) -> list[JobRow]:
         return await self._ask(queries.page_of_consumable, consumable, codes, before, limit, name)
 
+    async def definitions_used(self) -> set[str]:
+        return await self._ask(queries.definitions_used)
+
     async def tags(self, arns: list[str]) -> dict[str, dict[str, str]]:
         return await self._ask(queries.tags, arns)
 

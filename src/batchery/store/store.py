@@ -220,6 +220,10 @@ class Reads(Protocol):
         and None for open ones; None for all of them. ``name`` as in `page`."""
         ...
 
+    async def definitions_used(self) -> set[str]:
+        """ARNs of the definitions of all jobs that are kept. Reads every job's row: seldom asked."""
+        ...
+
     async def tags(self, arns: list[str]) -> dict[str, dict[str, str]]: ...
 
     async def streams(

@@ -38,6 +38,16 @@ async def test_a_job_is_read_whole(store: SqliteStore, stock: Stock) -> None:
     assert await store.reads.specs([1, 2, 3]) == {1: "{}", 2: '{"a":"\\"é\\""}'}
 
 
+async def test_definitions_that_kept_jobs_refer_to(store: SqliteStore, stock: Stock) -> None:
+    assert await store.reads.definitions_used() == set()
+    job = stock.submit()
+    stock.closes(job, SUCCEEDED, at=NOW)
+    stock.commit()
+    assert await store.reads.definitions_used() == {WORK}
+    store.prune_jobs(NOW + 1, 10)
+    assert await store.reads.definitions_used() == set()
+
+
 async def pages(store: SqliteStore, limit: int, **filters: Any) -> list[list[int]]:
     """The numbers of all pages, as a client walks through them."""
     found, before = [], LATEST

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from batchery.config import Config, Limits
-from batchery.core.model import AttemptKey, Realm, World, task_id
+from batchery.core import index
+from batchery.core.model import INACTIVE, AttemptKey, Definition, Realm, World, task_id
 from batchery.run import retention
 from batchery.run.logfiles import remove_log
 from batchery.run.retention import DAY, Known, Retention, Swept, has_expired, is_orphan
@@ -31,6 +32,8 @@ class House:
         self.stream_rows: list[StreamRow] = []
         self.job_batches: list[list[str]] = [[]]
         self.asked: list[tuple[str, int]] = []
+        self.used: set[str] = set()
+        self.forgotten: list[str] = []
 
     def now(self) -> int:
         return NOW
@@ -44,6 +47,12 @@ class House:
     async def streams(self, account: str, region: str, group: str, prefix: str, after: str, limit: int) -> Any:
         rows = sorted((row for row in self.stream_rows if row.group == group), key=lambda row: row.name)
         return [row for row in rows if row.name > after][:limit]
+
+    async def definitions_used(self) -> set[str]:
+        return self.used
+
+    async def submit(self, command: Any) -> None:
+        self.forgotten += command.arns
 
     async def prune_jobs(self, before: int, limit: int) -> list[str]:
         self.asked.append(("jobs", before))
@@ -89,11 +98,11 @@ def test_logs_go_by_the_retention_of_their_group(house: House, monkeypatch: pyte
     old_kept = house.log(1, 400, "kept")
     old, young, living = house.log(2, 3.1, "short"), house.log(3, 2.9, "short"), house.log(4, 9, "short", live=True)
     more = [house.log(serial, 5, "short") for serial in range(10, 15)]
-    assert house.sweep()[2:] == (6, 0)
+    assert house.sweep()[2:4] == (6, 0)
     assert (old_kept.exists(), young.exists(), living.exists()) == (True, True, True)
     assert not any(name.exists() for path in [old, *more] for name in (path, Path(f"{path}.idx")))
     house.job_batches = [[]]
-    assert house.sweep()[2:] == (0, 0)
+    assert house.sweep()[2:4] == (0, 0)
 
 
 def test_logs_that_nothing_names_go_when_they_are_old(house: House) -> None:
@@ -107,6 +116,18 @@ def test_logs_that_nothing_names_go_when_they_are_old(house: House) -> None:
     assert not old.exists()
     assert not Path(f"{old}.idx").exists()
     assert all(path.exists() for path in (young, living, named, stranger))
+
+
+def test_old_definitions_that_no_job_refers_to_go(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "DEFINITIONS_AT_ONCE", 2)
+    for number in range(6):
+        age = 179 if number == 0 else 181
+        one = Definition(f"d{number}", f"d{number}", HOME, 1, "{}", INACTIVE, 1, NOW - age * DAY)
+        house.world.definitions[one.arn] = one
+        index.define(house.world, one)
+    house.used = {"d1"}
+    assert house.sweep().definitions == 4
+    assert house.forgotten == ["d2", "d3", "d4", "d5"]
 
 
 def test_a_sweep_without_logs_is_quiet(house: House) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from batchery.config import Config, Process
+from batchery.config import Config, Process, Volumes
 from batchery.core.model import AttemptKey, Environment, Realm, Resources, Rule, task_id
+from batchery.engines.engine import Wanted
 from batchery.spec.effective import effective
 from batchery.spec.order import order
 from batchery.spec.shape import shape_of
@@ -137,3 +138,25 @@ def test_fargate_tells_the_region(definition: Text, request_text: Text) -> None:
 
 def test_the_user_of_an_image_never_becomes_a_user_of_the_host(definition: Text, request_text: Text) -> None:
     assert order_of(definition({"user": "root"}), request_text()).containers[0].user == ""
+
+
+def test_an_order_says_which_secrets_it_wants_and_where_file_systems_are(definition: Text, request_text: Text) -> None:
+    doc = definition(
+        {
+            "executionRoleArn": "arn:aws:iam::123456789012:role/x",
+            "secrets": [{"name": "A", "valueFrom": "/a"}],
+            "repositoryCredentials": {"credentialsParameter": "registry"},
+            "volumes": [{"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}],
+        }
+    )
+    made = order_of(doc, request_text(), config=Config(engine="docker", volumes=Volumes(efs={"fs-1": "/mnt/efs"})))
+    (container,) = made.containers
+    assert container.secrets == (Wanted("A", "/a", "us-east-1"),)
+    assert container.login_from == Wanted("", "registry", "us-east-1")
+    assert made.wants
+    assert "A" not in container.environment
+    assert '"sourcePath":"/mnt/efs"' in container.spec
+    on_host = order_of(doc, request_text())
+    assert on_host.containers[0].login_from is None  # nothing is pulled
+    assert '"efsVolumeConfiguration"' in on_host.containers[0].spec
+    assert not order_of(definition(), request_text()).wants

@@ -11,6 +11,7 @@ from batchery.config import Limits
 from batchery.core.messages import Refused
 from batchery.core.model import N_TO_N, SEQUENTIAL, WHOLE, Need
 from batchery.spec.effective import effective
+from batchery.spec.place import Place, placed
 from batchery.spec.submission import (
     array_size,
     check_form,
@@ -33,8 +34,8 @@ def asked(**members: Any) -> SubmitJobRequest:
 def shape(doc: str, limit: int = 8192, host: bool = True, **members: Any) -> Any:
     """By both ways, which must agree: with everything, and with what the Shape needs."""
     ask = asked(**members)
-    whole = outcome(checked_shape, doc, "d", overrides_text(ask), limit, host)
-    found = outcome(job_shape, ask, doc, "d", len(msgspec.json.encode(members)), limit, host)
+    whole = outcome(checked_shape, doc, "d", overrides_text(ask), limit, Place(host))
+    found = outcome(job_shape, ask, doc, "d", len(msgspec.json.encode(members)), limit, Place(host))
     assert str(found) == str(whole)
     if isinstance(found, Refused):
         raise found
@@ -188,20 +189,6 @@ def test_a_mount_under_its_own_name_is_true_for_a_host_process(definition: Text)
     ("container", "words"),
     [
         ({**MOUNTED, "mountPoints": [{"sourceVolume": "v", "containerPath": "/data"}]}, "mountPoints /data"),
-        (
-            {
-                "volumes": [{"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}],
-                "mountPoints": [{"sourceVolume": "v", "containerPath": "/data"}],
-            },
-            "efsVolumeConfiguration of volume v",
-        ),
-        (
-            {
-                "volumes": [{"name": "v", "s3filesVolumeConfiguration": {"fileSystemArn": "x"}}],
-                "mountPoints": [{"sourceVolume": "v", "containerPath": "/data"}],
-            },
-            "s3filesVolumeConfiguration of volume v",
-        ),
         ({"linuxParameters": {"devices": [{"hostPath": "/dev/a", "containerPath": "/dev/b"}]}}, "devices /dev/b"),
         ({"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}, "operatingSystemFamily"),
     ],
@@ -212,16 +199,72 @@ def test_jobs_that_would_see_other_data_are_refused_for_host_processes_only(
     found = refusal(shape, definition(container))
     assert found.message.startswith("Jobs run as host processes, which cannot have ")
     assert words in found.message
-    if "efs" in words or "s3files" in words:  # of AWS: no runtime of one host has them
-        assert words in refusal(lambda text: shape(text, host=False), definition(container)).message
-    else:
-        assert shape(definition(container), host=False).attempts == 1
+    assert shape(definition(container), host=False).attempts == 1
+
+
+EFS = {"fileSystemId": "fs-1", "rootDirectory": "/in/../jobs"}
+POINT = {
+    "fileSystemId": "fs-1",
+    "transitEncryption": "ENABLED",
+    "authorizationConfig": {"accessPointId": "fsap-1"},
+}
+FILES = {"fileSystemArn": "arn:aws:s3files:us-east-1:123456789012:file-system/fs-2"}
+
+
+def mounted(**volume: Any) -> dict[str, Any]:
+    return {
+        "volumes": [{"name": "v", **volume}, {"name": "w", "host": {}}],
+        "mountPoints": [{"sourceVolume": "v", "containerPath": "/data"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("volume", "words"),
+    [
+        ({"efsVolumeConfiguration": EFS}, "efsVolumeConfiguration of volume v: fs-1 is not mounted here"),
+        ({"efsVolumeConfiguration": POINT}, "efsVolumeConfiguration of volume v: fsap-1 is not mounted here"),
+        ({"s3filesVolumeConfiguration": FILES}, "s3filesVolumeConfiguration of volume v: arn:aws:s3files"),
+    ],
+)
+def test_file_systems_of_aws_are_refused_where_they_are_not_mounted(
+    definition: Text, volume: dict[str, Any], words: str
+) -> None:
+    for host in (True, False):
+        found = refusal(lambda text, host=host: shape(text, host=host), definition(mounted(**volume)))
+        assert words in found.message
+    not_mounted = {**mounted(**volume), "mountPoints": []}
+    assert shape(definition(not_mounted)).attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("volume", "directory"),
+    [
+        ({"efsVolumeConfiguration": EFS}, "/mnt/efs/jobs"),
+        ({"efsVolumeConfiguration": {**EFS, "rootDirectory": "/"}}, "/mnt/efs"),
+        ({"efsVolumeConfiguration": {**EFS, "rootDirectory": "/../../etc"}}, "/mnt/efs/etc"),
+        ({"efsVolumeConfiguration": POINT}, "/mnt/efs/app"),
+        ({"s3filesVolumeConfiguration": {**FILES, "rootDirectory": "a"}}, "/mnt/files/a"),
+    ],
+)
+def test_file_systems_of_aws_are_directories_of_the_host(
+    definition: Text, volume: dict[str, Any], directory: str
+) -> None:
+    place = Place(True, (("fs-1", "/mnt/efs"), ("fsap-1", "/mnt/efs/app")), ((FILES["fileSystemArn"], "/mnt/files"),))
+    given = effective(definition(mounted(**volume)), "{}").container
+    first, second = placed(given, place).volumes or []
+    assert first.host is not None
+    assert first.host.source_path == directory
+    assert first.efs_volume_configuration is first.s3files_volume_configuration is None
+    assert second.name == "w"
+    with pytest.raises(Refused, match="mountPoints /data, whose volume is the host's"):
+        checked_shape(definition(mounted(**volume)), "d", "{}", 8192, place)
+    assert checked_shape(definition(mounted(**volume)), "d", "{}", 8192, place._replace(host_process=False))
 
 
 def test_jobs_alike_share_a_shape_whatever_their_names(definition: Text) -> None:
     doc = definition()
-    one = checked_shape(doc, "d", overrides_text(asked(jobName="a", tags={"x": "1"})), 8192, True)
-    assert checked_shape(doc, "d", overrides_text(asked(jobName="b")), 8192, True) is one
+    one = checked_shape(doc, "d", overrides_text(asked(jobName="a", tags={"x": "1"})), 8192, Place(True))
+    assert checked_shape(doc, "d", overrides_text(asked(jobName="b")), 8192, Place(True)) is one
     assert overrides_text(asked(jobName="b")) == "{}"
 
 
