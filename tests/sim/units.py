@@ -58,10 +58,12 @@ class Units:
         return sum(self.asks[key.job].get(arn, 0) for key in self.held if lasting or key not in self.begun)
 
     def judge_end(self, truth: Truth) -> None:
-        """When all is over. An attempt that was killed before it said that it starts is not known to have begun."""
+        """When all is over. An attempt that was killed, or lost without a trace, before the server heard that it starts
+        is not known to have begun."""
         used = 0
         for key in truth.begun:
             end = truth.ended.get(key)
-            unseen = isinstance(end, Exited) and end.cause == TERMINATED and not end.started and key not in self.begun
+            killed = isinstance(end, Exited) and end.cause == TERMINATED and not end.started
+            unseen = key not in self.begun and (killed or end is None)
             used += 0 if unseen else self.asks[key.job].get(TICKETS, 0)
         assert self.used.get(TICKETS, 0) == used, "each attempt that began has used up what it asked for, once"

@@ -196,9 +196,15 @@ def units(call: Call, *groups: tuple[int, ConsumableResourceProperties | None]) 
     """What a job asks for as the core has it: (ARN, units), by ARN. ``groups``: see `asked_for`. Raises Refused for a
     resource that does not exist, and for one that is named twice."""
     found: dict[str, int] = {}
-    for ref, quantity in asked_for(groups):
-        consumable = call.service.look(query.resolve_consumable, call.realm, ref)
-        if consumable is None:
-            raise Refused(f"ConsumableResource {ref} not found.")
-        found[consumable.arn] = found.get(consumable.arn, 0) + quantity
+    for group in groups:
+        mine: dict[str, int] = {}
+        for ref, quantity in asked_for([group]):
+            consumable = call.service.look(query.resolve_consumable, call.realm, ref)
+            if consumable is None:
+                raise Refused(f"ConsumableResource {ref} not found.")
+            if consumable.arn in mine:
+                raise Refused(f"Consumable resource {ref} is given more than once", True)
+            mine[consumable.arn] = quantity
+        for arn, quantity in mine.items():
+            found[arn] = found.get(arn, 0) + quantity
     return tuple(sorted(found.items()))

@@ -23,6 +23,8 @@ def reset(client: Client, timeout: float) -> None:
         _wait(deadline, f"{noun}s", lambda operation=operation, noun=noun: _made(client, operation, noun))  # type: ignore[misc]
     for definition in _all(client, "DescribeJobDefinitions", "jobDefinitions", status="ACTIVE"):
         client.batch("DeregisterJobDefinition", jobDefinition=definition["jobDefinitionArn"])
+    for item in _all(client, "ListConsumableResources", "consumableResources"):
+        client.batch("DeleteConsumableResource", consumableResource=item["consumableResourceArn"])
 
 
 def _made(client: Client, operation: str, noun: str) -> list[str]:

@@ -315,9 +315,9 @@ def consumable_gone(world: World, change: ConsumableGone) -> None:
     """Its tokens mean nothing any more."""
     del world.consumables[change.arn]
     world.dirty.consumables[change.arn] = None
-    if world.tokens.pop(change.arn, None) is not None:
-        world.dirty.tokens = [row for row in world.dirty.tokens if row[0] != change.arn]
-        world.dirty.tokens.append((change.arn, "", 0, EVER))
+    world.tokens.pop(change.arn, None)
+    world.dirty.tokens = [row for row in world.dirty.tokens if row[0] != change.arn]
+    world.dirty.tokens.append((change.arn, "", 0, EVER))
 
 
 def token_used(world: World, change: TokenUsed) -> None:

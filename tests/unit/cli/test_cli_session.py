@@ -165,6 +165,7 @@ def test_reset_leaves_nothing(
     batch.create_job_queue(
         jobQueueName="mine", priority=1, computeEnvironmentOrder=[{"order": 1, "computeEnvironment": "mine"}]
     )
+    batch.create_consumable_resource(consumableResourceName="mine", totalQuantity=1)
     job = submit("long", "sleep 600")
     eventually(lambda: batch.describe_jobs(jobs=[job])["jobs"][0]["status"] == "RUNNING", "the job runs")
     batchery.reset()
@@ -173,6 +174,7 @@ def test_reset_leaves_nothing(
     environments = batch.describe_compute_environments()["computeEnvironments"]
     assert [environment["computeEnvironmentName"] for environment in environments] == ["default"]
     assert batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"] == []
+    assert batch.list_consumable_resources()["consumableResources"] == []
 
 
 def test_the_plugin_points_this_process_at_the_server(batchery: Batchery, monkeypatch: pytest.MonkeyPatch) -> None:

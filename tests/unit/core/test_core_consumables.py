@@ -12,6 +12,7 @@ from batchery.core.keys import Realm
 from batchery.core.messages import CreateConsumable, DeleteConsumable, Refused, Tag, UpdateConsumable
 from batchery.core.named import NON_REPLENISHABLE, REPLENISHABLE, Consumable
 from batchery.core.query import facts, resolve_consumable, stock_of, stocks
+from batchery.core.rebuild import rebuild
 
 Make = Callable[..., Batch]
 AWAY = Realm("123456789012", "eu-west-1")
@@ -175,6 +176,17 @@ def test_what_holds_units_is_not_claimed_ahead(batches: Make) -> None:
     assert [batch.code(job) for job in (first, waits, ahead)] == ["OFFERED", "RUNNABLE", "RUNNABLE"]
     batch.cancel(waits)
     assert batch.code(ahead) == "OFFERED"
+
+
+def test_what_is_held_is_derived_from_live_attempts(batch: Batch) -> None:
+    seats = make(batch, total=4)
+    jobs = [asks(batch, (seats, 1)) for _ in range(3)]
+    batch.starts(jobs[0])
+    batch.runs(jobs[1])
+    before = dict(batch.world.locked), dict(batch.world.promised)
+    batch.world.locked, batch.world.promised = {}, {}
+    rebuild(batch.world)
+    assert (batch.world.locked, batch.world.promised) == before == ({seats: 3}, {seats: 1})
 
 
 # --------------------------------------------------------------------------------------------- what can be used up
