@@ -41,8 +41,8 @@ types: $(VENV)/.dev ## mypy --strict
 unit: $(VENV)/.dev ## all tests (options: PYTEST_ARGS="-k cancel")
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-test-slurm: $(VENV)/.dev ## tests on a real Slurm cluster of three nodes (root and Debian's packages)
-	$(BIN)/python -m tools.slurmtest $(PYTEST_ARGS)
+test-slurm: $(VENV)/.dev ## what `make test` runs on a Slurm cluster of three nodes, alone
+	$(BIN)/python -m pytest -q tests/conformance tests/aws tests/slurm -k slurm $(PYTEST_ARGS)
 
 test-containers: $(VENV)/.dev ## what `make test` runs on Docker and on Podman, alone
 	$(BIN)/python -m pytest -q tests/conformance tests/aws -k "docker or podman"

@@ -10,9 +10,10 @@ from typing import Any
 import botocore.client
 import pytest
 from tests.outside.runtimes import runtimes
+from tests.outside.slurm import slurm
 from tools.members import plain, sent, unshown
 
-__all__ = ["runtimes"]
+__all__ = ["runtimes", "slurm"]
 
 SENT = pytest.StashKey[dict[str, set[str]]]()
 PASSED = pytest.StashKey[set[str]]()

@@ -237,6 +237,8 @@ class OwnAddresses:
     def __init__(self, keys: Keys, sock: socket.socket) -> None:
         self.keys = keys
         host, port = sock.getsockname()[:2]
+        self._everywhere = host in ("0.0.0.0", "::")
+        self._port = port
         name = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
         self.url = f"http://{name}:{port}"
         self.made: JobEndpoints | None = None
@@ -245,7 +247,12 @@ class OwnAddresses:
         required = keys_required(config)
         secret = secret_of(Path(config.data))
         jobs = JobKeys(secret, self.keys, required, lambda key: bool(loop.look(alive, [key])))
-        self.made = JobEndpoints(jobs, self.url, config.container.network if config.engine != "process" else "")
+        url, network = self.url, config.container.network
+        if config.engine in ("process", "slurm"):
+            network = ""
+        if config.engine == "slurm" and self._everywhere:  # nodes of a cluster know the login node by its name
+            url = f"http://{socket.gethostname()}:{self._port}"
+        self.made = JobEndpoints(jobs, url, network)
         return self.made
 
 

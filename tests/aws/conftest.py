@@ -6,12 +6,18 @@ from pathlib import Path
 import judging
 import pytest
 from tests.outside.runtimes import ENGINES, Runtimes
+from tests.outside.slurm import Cluster
 from wire_pipeline import PROLOG, Pipeline, Server
 
 judging.install()
 
-#: Files whose tests run on each of these engines; all others run on host processes.
-ON_RUNTIMES = ("test_cancel_single", "test_cancel_arrays", "test_job_endpoints")
+#: Files whose tests run on other engines too, and which; all others run on host processes.
+ON_ENGINES = {
+    "test_cancel_single": (*ENGINES, "slurm"),
+    "test_cancel_arrays": (*ENGINES, "slurm"),
+    "test_job_endpoints": (*ENGINES, "slurm"),
+    "test_jobs": ("slurm",),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +29,9 @@ def judged() -> Iterator[None]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "engine" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in ON_RUNTIMES:
-        metafunc.parametrize("engine", ["process", *ENGINES], indirect=True, scope="module")
+    others = ON_ENGINES.get(metafunc.module.__name__.rpartition(".")[2], ())
+    if others and "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", ["process", *others], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +40,9 @@ def engine(request: pytest.FixtureRequest) -> str:
     kind = getattr(request, "param", "process")
     if kind == "process":
         return "engine = 'process'"
+    if kind == "slurm":
+        cluster: Cluster = request.getfixturevalue("slurm")
+        return f"engine = 'slurm'\n[slurm]\nconf = '{cluster.conf}'"
     runtimes: Runtimes = request.getfixturevalue("runtimes")
     return f"engine = {kind!r}\n[container]\nsocket = '{runtimes.socket(kind)}'"
 

@@ -48,6 +48,8 @@ def test_the_environment_is_the_job_s_and_the_service_s_alone(pipeline: Pipeline
     assert environment["MINE"] == "1 2=3"
     of_gpus = {"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"}  # on hosts that have some
     basics = {"PATH", "HOME", "TMPDIR", "LANG", "BATCHERY_ATTEMPT"}
+    if "'slurm'" in pipeline.server.config.read_text():
+        basics |= {"SLURM_JOB_ID", "SLURMD_NODENAME"}  # of the allocation that the job is in
     assert set(environment) - of_gpus == {*batch, "MINE", *basics}
     assert seen["container"]["environment"] == pairs(MINE="1 2=3")  # nothing of the service's is shown
 

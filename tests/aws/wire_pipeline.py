@@ -50,19 +50,12 @@ def _session() -> Any:
     return boto3.session.Session(aws_access_key_id="AKIAEXAMPLE", aws_secret_access_key="secret")
 
 
-#: A batchery.toml whose engine the tests are to use, as `tools/slurm up` writes one.
-CONFIG = os.environ.get("BATCHERY_TEST_CONFIG", "")
 PROCESSES = "engine = 'process'"
 
 
 def _settings(folder: Path, settings: str, process: str, engine: str) -> str:
     """The TOML of a test's server. Jobs in containers see the folder of all tests under its own name."""
     limits = "[limits]\ntimeout_seconds = 1\n[process]\nagent_linger = 1\n"
-    if CONFIG:
-        head, bracket, tables = Path(CONFIG).read_text().partition("\n[")
-        own = ("data", "logs", "port")
-        head = "\n".join(line for line in head.splitlines() if not line.startswith(own))
-        return f"{settings}\n{head}\n{limits}{process}\n{bracket}{tables}"
     if "[container]" in engine:
         all_tests = next(path for path in folder.parents if path.name.startswith("pytest-of-"))
         return f"{settings}\n{engine}\nvolumes = ['{all_tests}']\n{process}\n{limits}"

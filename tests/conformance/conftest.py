@@ -251,9 +251,10 @@ class SlurmRig(ProcessRig):
 
     conf = ""
     partition = "one"
+    target: ClassVar[dict] = {}
 
     def make_engine(self) -> SlurmEngine:
-        slurm = Slurm(conf=self.conf, partition=self.partition)
+        slurm = Slurm(conf=self.conf, **{"partition": self.partition} | self.target)
         return SlurmEngine(slurm, Process(**self.settings), logs_dir=self.tmp / "logs")
 
     async def tear_down(self) -> None:
@@ -303,15 +304,15 @@ def alive(pid: int) -> bool:
 
 
 RIGS = {"fake": FakeRig, "fake-queue": QueueRig, "process": ProcessRig, "process-without-cgroups": BareRig}
-RIGS |= CONTAINER_RIGS
-SlurmRig.conf = os.environ.get("BATCHERY_TEST_SLURM", "")
-if SlurmRig.conf:
-    RIGS["slurm"] = SlurmRig
+RIGS |= CONTAINER_RIGS | {"slurm": SlurmRig}
 
 
-def _find_socket(request, rig: Rig) -> None:
+def _find_outside(request, rig: Rig) -> None:
+    """What the engine speaks to, started if it is not there yet."""
     if isinstance(rig, ContainerRig):
         rig.socket = request.getfixturevalue("runtimes").socket(rig.kind)
+    elif isinstance(rig, SlurmRig):
+        rig.conf = request.getfixturevalue("slurm").conf
 
 
 async def _use(rig: Rig, settings: dict):
@@ -338,7 +339,7 @@ async def rig(request, tmp_path, shared_data):
     """Every engine in turn."""
     kind = RIGS[request.param]
     made = kind(tmp_path, shared_data[request.param]) if request.param in shared_data else kind(tmp_path)
-    _find_socket(request, made)
+    _find_outside(request, made)
     async for one in _use(made, {}):
         yield one
 
@@ -367,7 +368,7 @@ async def own_host(request, tmp_path, settings):
 async def box(request, tmp_path, settings):
     """The container engine, on each runtime."""
     made = CONTAINER_RIGS[request.param](tmp_path)
-    _find_socket(request, made)
+    _find_outside(request, made)
     async for one in _use(made, settings):
         yield one
 

@@ -325,6 +325,7 @@ class Words(Struct):
 
     attempts: dict[AttemptKey, str] = {}
     trouble: str = ""  #: why nothing new begins at all
+    notice: str = ""  #: what is wrong with a part of it, while jobs go on
 
 
 class Policy(Struct, frozen=True):

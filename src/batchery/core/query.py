@@ -156,8 +156,8 @@ def facts(world: World, realm: Realm, refs: list[str]) -> dict[str, Facts]:
 
 
 def trouble(world: World) -> str:
-    """Why the engine begins nothing at all, "" if it does."""
-    return world.words.trouble
+    """Why the engine begins nothing at all, or not all that it could; "" if there is nothing to say."""
+    return world.words.trouble or world.words.notice
 
 
 def of_job(world: World, job: Job) -> Facts:

@@ -219,7 +219,7 @@ class SlurmEngine:
         """An attempt that has not begun never will. False: it has."""
         if attempt.phase == HELD:
             del self._room.held[attempt.key]
-        elif attempt.phase != WAITING:
+        elif attempt.phase not in (WAITING, BEGINS):
             return False
         elif not attempt.text or attempt.submission:  # its files are there, or are being written
             while attempt.text:
@@ -227,7 +227,8 @@ class SlurmEngine:
             if not await self._do(self._spool.claim, attempt.task):
                 return False
         if attempt.phase != ENDED:
-            self._over(attempt, attempt.ends(WITHDRAWN, now_ms()))
+            cause = TERMINATED if attempt.phase == BEGINS else WITHDRAWN  # CONFIGURING was told: it had its turn
+            self._over(attempt, attempt.ends(cause, now_ms()))
         return True
 
     def _remember_refused(self, key: AttemptKey) -> None:

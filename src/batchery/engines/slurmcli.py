@@ -1,4 +1,4 @@
-"""Slurm by its command line: sbatch, squeue, scancel, scontrol, sinfo.
+"""Slurm by its command line: sbatch, squeue, scancel, scontrol, sinfo; sacct where there is accounting.
 
 Every command runs in a thread, with an environment of its own (nothing of the server's gets into jobs) and a limit of
 time.
@@ -22,6 +22,9 @@ COMMAND_SECONDS: Final = 40.0
 #: sbatch waits up to two minutes for room under MaxJobCount: we wait ourselves, and say why.
 SUBMIT_SECONDS: Final = 25.0
 IDS_AT_ONCE: Final = 500
+NAMES_AT_ONCE: Final = 100
+#: How far back accounting is asked: sacct begins with today.
+REMEMBERED_SINCE: Final = "now-60days"
 _PASSED_ON: Final = ("HOME", "USER", "LOGNAME", "LD_LIBRARY_PATH", "KRB5CCNAME")
 
 
@@ -65,6 +68,16 @@ class CommandLine:
     async def listing(self, prefix: str, ended: bool = False) -> Listing:
         command = ["squeue", "-h", "-u", self._user, "-o", slurmstate.LISTING_FORMAT]
         return slurmstate.listing(await self._run([*command, "-t", "all"] if ended else command), prefix)
+
+    async def history(self, names: Sequence[str]) -> Listing:
+        if not shutil.which("sacct"):
+            return {}
+        found: Listing = {}
+        for start in range(0, len(names), NAMES_AT_ONCE):
+            some = ",".join(names[start : start + NAMES_AT_ONCE])
+            options = ["-n", "-P", "-X", "-S", REMEMBERED_SINCE, "-o", slurmstate.HISTORY_FORMAT, f"--name={some}"]
+            found |= slurmstate.history(await self._run(["sacct", *options]))
+        return found
 
     async def signal(self, ids: Sequence[str]) -> None:
         await self._over(ids, ["scancel", "--quiet", "--signal=TERM", "--batch"])

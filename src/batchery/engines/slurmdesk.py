@@ -6,13 +6,10 @@ What is to be sent waits in ``outbox``; attempts with the same options go as one
 whatever becomes of the command that sends it, the attempt is looked up by that name and its index, and nothing else.
 
 The listing is asked for at an interval that follows what it costs and whether anything changes. From it come the
-reasons why jobs wait, nodes that are made ready, and what is *not* there: an attempt that Slurm does not list twice
-over some seconds, and whose files do not say that it ended, is looked for once more among the jobs that are over. Then
+reasons why jobs wait, nodes that are made ready, and what is *not* there, or not as it should be (slurmmissing.py).
 
-* it was not claimed: it never ran. Slurm has forgotten it, or gave it up; it is sent again. Cancelled by an operator,
-  it has ended. If Slurm ran it and it did not find its files, twice, it cannot be started.
-* it was claimed: how it ended is what Slurm says. If Slurm has forgotten it, its host is taken to be lost after
-  FORGOTTEN_S: a controller ends jobs that it does not know when their nodes register.
+A job that a node could not launch is held by Slurm until an operator comes. It was not claimed, so it is sent again, a
+few times, and the node, which Slurm drained, is in `Words.notice` and so in the statusReason of environments.
 
 What Slurm refuses stays here, with Slurm's words, and is offered again with growing pauses. Nothing is decided while
 the controller does not answer.
@@ -27,22 +24,22 @@ from itertools import groupby
 from typing import Final
 
 from batchery.core.messages import Report, Starting
-from batchery.core.model import START_FAILED, TERMINATED, TIMEOUT, AttemptKey, Words
+from batchery.core.model import AttemptKey, Words
 from batchery.engines import slurmstate
 from batchery.engines.slurmdriver import Driver, Refused, Unreachable
 from batchery.engines.slurmfiles import Spool
 from batchery.engines.slurmjobs import BEGINS, ENDED, WAITING, Attempt, killed_too_late
+from batchery.engines.slurmmissing import ABSENT_S, Search, is_expected
 from batchery.engines.slurmscript import batch_script
 from batchery.engines.slurmstate import Listing, Row
 
 LOOK_S: Final = (1.0, 8.0)  #: between two listings, at least and at most
 LOOK_SHARE: Final = 20  #: a listing may take one part in this of the time
-ABSENT_S: Final = 2.5  #: not listed for so long: it is looked for
-NODE_S: Final = 5.0  #: for the files of a job that Slurm says is over
-FORGOTTEN_S: Final = 30.0
 REFUSED_S: Final = (2.0, 30.0)
 SIGNAL_AGAIN_S: Final = 5.0
 LIMITS_S: Final = 300.0
+NODES_S: Final = 30.0
+LAUNCHES: Final = 5  #: so often a job that nodes cannot launch is sent
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +57,8 @@ class Desk:
         tell: Callable[[Report], None],
     ) -> None:
         self.driver, self.spool, self.words = driver, spool, words
-        self._settle, self._over, self._tell = settle, over, tell
+        self._tell = tell
+        self._search = Search(driver, spool, settle, over, self._again)
         self.prefix = ""
         self.outbox: dict[AttemptKey, Attempt] = {}
         self.sent: dict[tuple[str, int], Attempt] = {}
@@ -75,6 +73,7 @@ class Desk:
         self._look_at = 0.0
         self._interval = LOOK_S[0]
         self._limits_at = 0.0
+        self._nodes_at = 0.0
         self._picture: list[tuple[tuple[str, int], str]] = []
 
     # ---------------------------------------------------------------------------------------------------- what is
@@ -83,8 +82,22 @@ class Desk:
         """Ask the cluster what it is. Raises Refused or Unreachable."""
         self.prefix = f"bt-{instance}-"
         self.config = await self.driver.config()
-        self.nodes = await self.driver.nodes()
+        self._search.accounting = "none" not in self.config.get("AccountingStorageType", "none")
         self._limits_at = time.monotonic() + LIMITS_S
+        await self._see_nodes()
+
+    def look_at_nodes(self) -> None:
+        """Soon."""
+        self._nodes_at = 0.0
+        self.wake.set()
+
+    async def _see_nodes(self) -> None:
+        self.nodes = await self.driver.nodes()
+        self._nodes_at = time.monotonic() + NODES_S
+        notice = f"not all nodes work: {trouble}" if (trouble := troubled(self.nodes)) else ""
+        if notice != self.words.notice:
+            log.warning("Slurm: %s", notice or "all nodes work")
+            self.words.notice = notice
 
     def _limit(self, name: str, default: int) -> int:
         text = self.config.get(name, "")
@@ -157,15 +170,15 @@ class Desk:
             log.warning("Slurm does not answer: %s", text) if text else log.warning("Slurm answers again")
             self.words.trouble = text
 
-    def _rest(self) -> float | None:
+    def _rest(self) -> float:
         """Seconds until there is something to do by the clock."""
-        times = []
+        times = [self._nodes_at]
         if self.sent or self.unwanted:
             times.append(self._look_at)
         if self._refused:
             times.append(self._refused_until)
         times += [attempt.signal_at + SIGNAL_AGAIN_S for attempt in self.kills.values()]
-        return max(0.01, min(times) - time.monotonic()) if times else None
+        return max(0.01, min(times) - time.monotonic())
 
     async def _round(self) -> None:
         now = time.monotonic()
@@ -179,6 +192,8 @@ class Desk:
             await self._look(due)
         if now > self._limits_at:
             await self.open(self.prefix.split("-")[1])
+        elif now > self._nodes_at:
+            await self._see_nodes()
 
     # ---------------------------------------------------------------------------------------------------- sending
 
@@ -269,23 +284,29 @@ class Desk:
             row = rows.get(where)
             if attempt.sent_at > began - 0.2:
                 continue
-            if row is None or row.phase == slurmstate.OVER or attempt.exit_at:
+            if is_expected(row, attempt):
+                attempt.absent_at = 0.0
+                await self._see(attempt, row)
+            else:
                 attempt.absent_at = attempt.absent_at or began
                 if attempt.exit_at or began - attempt.absent_at >= ABSENT_S:
                     missing.append(attempt)
-            else:
-                attempt.absent_at = 0.0
-                self._see(attempt, row)
         if missing:
-            await self._find(missing)
+            await self._search.find(missing)
         picture = [(where, row.state) for where, row in rows.items()]
         changes = picture != self._picture or any(a.absent_at for a in self.sent.values())
         self._picture = picture
         self._interval = LOOK_S[0] if changes else min(self._interval * 1.5, LOOK_S[1])
         self._look_at = time.monotonic() + max(self._interval, LOOK_SHARE * took)
 
-    def _see(self, attempt: Attempt, row: Row) -> None:
+    async def _see(self, attempt: Attempt, row: Row) -> None:
         if attempt.phase == WAITING:
+            if slurmstate.could_not_be_launched(row) and attempt.tries < LAUNCHES:
+                attempt.tries += 1
+                self.look_at_nodes()
+                log.warning("%s could not be launched (%s): it is sent again", attempt.key, row.reason)
+                await self._again(attempt)
+                return
             words = slurmstate.waiting_words(row) if row.phase == slurmstate.WAITING else ""
             if words:
                 self.words.attempts[attempt.key] = words
@@ -296,8 +317,16 @@ class Desk:
                 attempt.starting = time.time_ns() // 1_000_000
                 self._tell(Starting(attempt.key, attempt.starting))
 
+    async def _again(self, attempt: Attempt) -> None:
+        """What it was sent as counts no more: a launch of that finds nothing."""
+        self.sent.pop(attempt.where, None)
+        await asyncio.to_thread(self.spool.unlink, *attempt.where)
+        attempt.submission, attempt.absent_at = "", 0.0
+        self.put([attempt])
+
     async def _sweep(self, rows: Listing) -> None:
-        """What waits in Slurm and is nobody's is taken out of it."""
+        """What waits in Slurm and is nobody's is taken out of it; what is ours to refuse, also if it is about to
+        begin."""
         now = time.monotonic()
         fresh = {a.submission for a in self.sent.values() if now - a.sent_at < LOOK_S[0]}
         strays = [
@@ -305,9 +334,12 @@ class Desk:
             for where, row in rows.items()
             if row.phase == slurmstate.WAITING and where not in self.sent and where[0] not in fresh
         ]
+        begin = [row.id for where in self.unwanted if (row := rows.get(where)) and row.phase == slurmstate.STARTING]
         self.unwanted &= set(rows)
         if strays:
             await self.driver.cancel(strays)
+        if begin:
+            await self.driver.cancel(begin, waiting=False)
 
     async def _signal(self, kills: list[Attempt], rows: Listing, now: float) -> None:
         hard: list[str] = []
@@ -321,66 +353,6 @@ class Desk:
             await self.driver.signal(soft)
         if hard:
             await self.driver.cancel(hard, waiting=False)
-
-    # ------------------------------------------------------------------------------------------------ what is not there
-
-    async def _find(self, missing: list[Attempt]) -> None:
-        """Not listed: the files may have it, or Slurm's memory of what is over."""
-        await self._settle(missing)
-        left = [attempt for attempt in missing if attempt.phase != ENDED]
-        if not left:
-            return
-        rows = await self.driver.listing(self.prefix, ended=True)
-        for attempt in left:
-            row = rows.get(attempt.where)
-            found = await asyncio.to_thread(self.spool.look, attempt.task)
-            state = row.state if row is not None else ""
-            over = row is None or row.phase == slurmstate.OVER
-            if found.exit is not None:
-                if over or time.monotonic() - attempt.exit_at > FORGOTTEN_S:
-                    self._over(attempt, attempt.ends_by(found, (state or slurmstate.FORGOTTEN) if over else ""))
-            elif not over:
-                attempt.absent_at = 0.0
-            elif found.claimed:
-                self._judge(attempt, row)
-            else:
-                await self._never_ran(attempt, row)
-
-    def _judge(self, attempt: Attempt, row: Row | None) -> None:
-        """It had begun, and left no exit code."""
-        patience = FORGOTTEN_S if row is None else NODE_S
-        if time.monotonic() - attempt.absent_at < patience:
-            return
-        said = slurmstate.ended_by_slurm(row.state if row else "", None)
-        host = attempt.node or (row.node if row else "")
-        cause = attempt.killed or said.cause
-        code = slurmstate.KILLED if attempt.killed else said.code
-        now = time.time_ns() // 1_000_000
-        log.warning("%s ended without an exit code; Slurm says %s", attempt.key, row.state if row else "nothing")
-        self._over(attempt, attempt.ends(cause, now, code, said.reason, host))
-
-    async def _never_ran(self, attempt: Attempt, row: Row | None) -> None:
-        """It was not claimed: send it again, unless Slurm's word is that it is not to be."""
-        state = row.state if row is not None else ""
-        cause = {"CANCELLED": TERMINATED, "TIMEOUT": TIMEOUT, "DEADLINE": TIMEOUT}.get(state, "")
-        words = f"Slurm: {state}"
-        if state in ("COMPLETED", "FAILED"):
-            attempt.tries += 1
-            if attempt.tries > 1:
-                cause = START_FAILED
-                node = row.node if row is not None else ""
-                words = (
-                    f"CannotStartContainerError: node {node} does not find {self.spool.root}: `logs` has to be a "
-                    "directory that the server and all nodes share."
-                )
-        if not cause:
-            log.warning("%s is not in Slurm any more (%s): it is sent again", attempt.key, state or "forgotten")
-            self.sent.pop(attempt.where, None)
-            await asyncio.to_thread(self.spool.unlink, *attempt.where)
-            attempt.submission, attempt.absent_at = "", 0.0
-            self.put([attempt])
-        elif await asyncio.to_thread(self.spool.claim, attempt.task):
-            self._over(attempt, attempt.ends(cause, time.time_ns() // 1_000_000, None, words))
 
 
 def troubled(nodes: Iterable[slurmstate.Node]) -> str:

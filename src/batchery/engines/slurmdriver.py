@@ -58,6 +58,11 @@ class Driver(Protocol):
         remembers them."""
         ...
 
+    async def history(self, names: Sequence[str]) -> Listing:
+        """What Slurm's accounting remembers of submissions of these names, long after the controller has forgotten
+        them; {} where there is no accounting."""
+        ...
+
     async def signal(self, ids: Sequence[str]) -> None:
         """Tell the wrappers of running jobs to look for what they are told, and nothing else of these jobs."""
         ...

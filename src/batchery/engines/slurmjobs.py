@@ -134,7 +134,9 @@ class Attempt:
 
 def wants_slurms_word(found: Found, killed: str) -> bool:
     """Whether how it ended cannot be said without Slurm: a signal of somebody else's, or too little memory."""
-    return found.exit is not None and not killed and (found.exit.ended_by == "SLURM" or found.exit.code > 128)
+    if found.exit is None or killed or found.exit.ended_by == "OOM":
+        return False
+    return found.exit.ended_by == "SLURM" or found.exit.code > 128
 
 
 def target_of(settings: Slurm, environment: str) -> SlurmTarget:

@@ -14,7 +14,7 @@ Slurm gets a script of two lines, the same for every job of a submission. It fin
    Batchery), by its own clock (``late``), or by SIGTERM alone (by Slurm or an operator). The signal with the file is
    SIGTERM, or SIGURG where it cannot be sent to the wrapper alone: programs that do not ask for it do not notice it.
    Told the same again it does nothing, so that the grace runs on;
-5. writes ``exit`` and leaves.
+5. writes ``exit``, which says so if the kernel ended a process of the job for want of memory, and leaves.
 
 Times are the times of the files, so the file server's clock is the only one. A file without its last line is not
 there yet: that is as good as a rename and costs no process. For each step an empty file in ``<shared>/news`` tells the
@@ -37,8 +37,9 @@ _b_hit= _b_pid= _b_killer= _b_dog= _b_cause= _b_told=
 trap '_b_hit=1; _b_stop' TERM URG
 cd "$_b_at" 2>/dev/null || exit 113
 _b_second() { # a launch too many: as long as the first one lives here, Slurm is not to think that it is over
-  read -r _b_host _b_pid <claim/by && [ "$_b_host" = "$_b_node" ] || exit 114
-  while [ ! -e exit ] && kill -0 "$_b_pid"; do sleep 2; done
+  trap - TERM URG
+  read -r _b_host _b_first <claim/by && [ "$_b_host" = "$_b_node" ] || exit 114
+  while [ ! -e exit ] && kill -0 "$_b_first"; do sleep 2; done
   exit 114
 }
 mkdir claim 2>/dev/null || _b_second 2>/dev/null
@@ -74,7 +75,7 @@ _b_begin() { # PHASE: in a process of its own, which becomes the prolog or the j
   [ -z "$_b_gpus" ] || export CUDA_VISIBLE_DEVICES="$_b_gpus"
   export SLURM_JOB_ID="$_b_job" SLURMD_NODENAME="$_b_node"
   cd work || _b_fail 'no working directory'
-  unset OLDPWD
+  unset OLDPWD PWD
   . ../order
   case $1 in
     */*) [ -e "$1" ] || _b_fail 'no such file or directory'
@@ -125,9 +126,15 @@ fi
 
 _b_peak=0
 while IFS=: read -r _b_x _b_kind _b_path; do
-  case $_b_path in */job_*) ;; *) continue ;; esac
+  case $_b_kind:$_b_path in memory:*/job_* | :*/job_*) ;; *) continue ;; esac
   for _b_file in "/sys/fs/cgroup/memory$_b_path/memory.max_usage_in_bytes" "/sys/fs/cgroup$_b_path/memory.peak"; do
     if [ -r "$_b_file" ]; then read -r _b_peak <"$_b_file"; fi
+  done
+  for _b_file in "/sys/fs/cgroup/memory$_b_path/memory.oom_control" "/sys/fs/cgroup$_b_path/memory.events"; do
+    [ "$_b_code" != 0 ] && [ -r "$_b_file" ] || continue
+    while read -r _b_x _b_killed; do
+      case $_b_x:$_b_killed in oom_kill:0) ;; oom_kill:*) : "${_b_cause:=OOM}" ;; esac
+    done <"$_b_file"
   done
 done </proc/self/cgroup 2>/dev/null
 until { echo "$_b_code ${_b_cause:-EXIT} $_b_peak" && times && echo end; } >exit 2>/dev/null; do sleep 5; done

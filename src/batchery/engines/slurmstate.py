@@ -12,12 +12,15 @@ from batchery.core.model import EXIT, HOST, TERMINATED, TIMEOUT
 
 #: The listing asked for: array id, array index, state, node, name, reason. Nothing in it but the last may have a "|".
 LISTING_FORMAT: Final = "%F|%K|%T|%N|%j|%r"
+#: Asked of sacct: job, state, nodes, name.
+HISTORY_FORMAT: Final = "JobID,State,NodeList,JobName%100"
 NODES_FORMAT: Final = "%N|%c|%m|%G|%T|%P|%E"
 
 WAITING: Final = "waiting"
 STARTING: Final = "starting"
 RUNNING: Final = "running"
 OVER: Final = "over"
+_FURTHEST: Final = (RUNNING, STARTING, WAITING, OVER)
 
 _PHASES: Final = {
     **dict.fromkeys(("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"), WAITING),
@@ -28,6 +31,7 @@ _PHASES: Final = {
     ),
 }
 
+REQUEUED: Final = "REQUEUED"
 FORGOTTEN: Final = "forgotten"  #: Slurm was asked, and has never heard of it
 #: A job that died of a signal in one of these did not end by itself, though its own process may have died first.
 _ENDED_BY_SLURM: Final = (
@@ -38,6 +42,7 @@ _ENDED_BY_SLURM: Final = (
     "PREEMPTED",
     "BOOT_FAIL",
     "REVOKED",
+    REQUEUED,
     FORGOTTEN,
 )
 OUT_OF_MEMORY: Final = "OutOfMemoryError: Container killed due to memory usage"
@@ -94,7 +99,8 @@ def phase_of(state: str) -> str:
 
 
 def listing(text: str, prefix: str) -> Listing:
-    """The jobs whose names begin with ``prefix`` in squeue's output. Elements of an array that wait share a line."""
+    """The jobs whose names begin with ``prefix`` in squeue's output. Elements of an array that wait share a line. Of
+    two jobs for one element, which sbatch makes when it sends again what was heard, the one that is further counts."""
     found: Listing = {}
     for line in text.splitlines():
         parts = line.split("|", 5)
@@ -103,7 +109,24 @@ def listing(text: str, prefix: str) -> Listing:
         number, elements, state, node, name, reason = parts
         for index in indices(elements):
             id_ = f"{number}_{index}" if elements != "N/A" else number
-            found[name, index] = Row(name, index, id_, state, node, reason)
+            row = Row(name, index, id_, state, node, reason)
+            other = found.get((name, index))
+            if other is None or _FURTHEST.index(row.phase) < _FURTHEST.index(other.phase):
+                found[name, index] = row
+    return found
+
+
+def history(text: str) -> Listing:
+    """What sacct remembers, in HISTORY_FORMAT."""
+    found: Listing = {}
+    for line in text.splitlines():
+        parts = line.split("|", 3)
+        if len(parts) < 4:
+            continue
+        element = parts[0].partition("_")[2]
+        state = parts[1].partition(" ")[0]  # CANCELLED by 1000
+        for index in indices(element or "N/A"):
+            found[parts[3], index] = Row(parts[3], index, parts[0], state, parts[2], "")
     return found
 
 
@@ -126,7 +149,7 @@ def nodes(text: str) -> list[Node]:
         parts = line.split("|", 6)
         if len(parts) == 7 and parts[1].isdigit():
             name, cpus, memory, gres, state, partition, reason = parts
-            trouble = "" if state.rstrip("*~#!%$@^-+").startswith(_HEALTHY) and "*" not in state else state
+            trouble = "" if state.startswith(_HEALTHY) else state  # "idle*" does not answer yet, or is soon "down*"
             if trouble and reason not in ("none", ""):
                 trouble += f": {reason}"
             found.append(
@@ -162,6 +185,11 @@ def refusal(words: str) -> str:
     return "; ".join(dict.fromkeys(line for line in lines if line))[:500] or "no reason given"
 
 
+def could_not_be_launched(row: Row) -> bool:
+    """A node was to begin it and could not: Slurm holds it, until an operator releases it."""
+    return row.phase == WAITING and "launch failed" in row.reason.lower().replace("_", " ")
+
+
 def waiting_words(row: Row) -> str:
     """statusReason of a job that waits in Slurm."""
     return "" if row.reason in ("", "None") else f"Slurm: {row.reason}"
@@ -176,12 +204,12 @@ class Verdict(NamedTuple):
 
 
 def verdict(code: int, ended_by: str, state: str) -> Verdict:
-    """The end of an attempt that left an exit code. ``ended_by``: the wrapper's word (EXIT, TERMINATED, TIMEOUT, or
-    SLURM for a signal from elsewhere); ``state``: Slurm's, "" if it was not asked or does not know."""
+    """The end of an attempt that left an exit code. ``ended_by``: the wrapper's word (EXIT, TERMINATED, TIMEOUT, OOM,
+    or SLURM for a signal from elsewhere); ``state``: Slurm's, "" if it was not asked or does not know."""
     if ended_by in (TERMINATED, TIMEOUT):
         return Verdict(ended_by, code)
-    if state == "OUT_OF_MEMORY" and code:
-        return Verdict(EXIT, KILLED, OUT_OF_MEMORY)
+    if ended_by == "OOM" or (state == "OUT_OF_MEMORY" and code):
+        return Verdict(EXIT, code, OUT_OF_MEMORY)
     if ended_by == "SLURM" or (code > 128 and state in _ENDED_BY_SLURM):
         return ended_by_slurm(state, code)
     return Verdict(EXIT, code)

@@ -60,13 +60,14 @@ def test_nodes_and_what_ails_them():
         (143, "SLURM", "TIMEOUT", (TIMEOUT, 143)),
         (143, "SLURM", "PREEMPTED", (HOST, None)),
         (143, "SLURM", "FAILED", (EXIT, 143)),
-        (9, "EXIT", "OUT_OF_MEMORY", (EXIT, 137)),
+        (9, "EXIT", "OUT_OF_MEMORY", (EXIT, 9)),
+        (137, "OOM", "", (EXIT, 137)),
     ],
 )
 def test_ends_with_an_exit_code(code, ended_by, state, told):
     said = slurmstate.verdict(code, ended_by, state)
     assert (said.cause, said.code) == told
-    assert (said.reason == slurmstate.OUT_OF_MEMORY) == (state == "OUT_OF_MEMORY")
+    assert (said.reason == slurmstate.OUT_OF_MEMORY) == (state == "OUT_OF_MEMORY" or ended_by == "OOM")
 
 
 @pytest.mark.parametrize(
