@@ -36,6 +36,7 @@ from batchery.api.jobkeys import JobKeys, secret_of
 from batchery.api.keys import Keys, KeysError, check_can_serve, keys_required
 from batchery.api.readymade import ensure_realm_command
 from batchery.api.serving import uvicorn_config
+from batchery.api.throttle import unknown
 from batchery.config import Config, Secrets
 from batchery.core.messages import EnsureRealm, Stop
 from batchery.core.model import Realm
@@ -179,6 +180,19 @@ async def running(
         await loop.stop()
 
 
+def admission(config: Config) -> Keys:
+    """The keys of those who may come in. Raises StartError if the configuration can't be served."""
+    try:
+        keys = Keys(Path(config.data) / "keys.json")
+    except KeysError as error:
+        raise StartError(str(error)) from None
+    if refusal := check_can_serve(config, keys):
+        raise StartError(refusal)
+    if strangers := unknown(config.rates):
+        raise StartError(f"[rates] names {strangers[0]}, which is no operation of AWS Batch.")
+    return keys
+
+
 async def serve(
     config: Config,
     *,
@@ -191,13 +205,7 @@ async def serve(
     """Serve until ``stop`` is set; returns how many jobs go on. ``ready`` is called with the address, ``facts`` before
     it with what the engine enforces."""
     stop = stop or asyncio.Event()
-    data = Path(config.data)
-    try:
-        keys = Keys(data / "keys.json")
-    except KeysError as error:
-        raise StartError(str(error)) from None
-    if refusal := check_can_serve(config, keys):
-        raise StartError(refusal)
+    keys = admission(config)
     sock = sock or listen(config)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(50_000, 20, 50)

@@ -8,7 +8,7 @@ BATCHERY_LIMITS_TIMEOUT_SECONDS. Lists and tables (`[process.images]`) have no v
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -161,6 +161,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     secrets: Secrets = Secrets()
     volumes: Volumes = Volumes()
     limits: Limits = Limits()
+    rates: dict[str, float] = {}  # [rates]: operation or "*" -> calls per second of an account; none by default
 
 
 _REST = re.compile(r"|unix:/.+|https?://[^/]+.*")
@@ -292,10 +293,7 @@ def _check(config: Config) -> None:
             "Every entry of container.volumes must begin with a path of the host.",
         ),
         *_of_data(config),
-        (
-            all(value > 0 for value in msgspec.structs.asdict(config.limits).values()),
-            "Every number under [limits] must be at least 1.",
-        ),
+        *_numbers(config),
     )
     for holds, sentence in rules:
         if not holds:
@@ -312,3 +310,14 @@ def _of_data(config: Config) -> list[tuple[bool, str]]:
         (config.secrets.tries >= 1, f"secrets.tries is {config.secrets.tries}, and must be at least 1."),
         (config.secrets.timeout >= 1, f"secrets.timeout is {config.secrets.timeout}, and must be at least 1."),
     ]
+
+
+def _numbers(config: Config) -> Iterator[tuple[bool, str]]:
+    yield (
+        all(rate > 0 for rate in config.rates.values()),
+        "Every number under [rates] must be more than 0: leave an operation out to not limit it.",
+    )
+    yield (
+        all(value > 0 for value in msgspec.structs.asdict(config.limits).values()),
+        "Every number under [limits] must be at least 1.",
+    )

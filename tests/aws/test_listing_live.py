@@ -98,8 +98,15 @@ def test_what_a_summary_tells(stock: Stock) -> None:
     (done, *_), *_ = stock.pages(jobQueue=stock.queue, jobStatus="SUCCEEDED")
     assert set(done) == {
         "jobArn", "jobId", "jobName", "createdAt", "status", "statusReason", "startedAt", "stoppedAt",
-        "container", "jobDefinition",
+        "container", "jobDefinition", "capacityUsage", "scheduledAt",
     }  # fmt: skip
+    assert done["createdAt"] <= done["scheduledAt"] <= done["startedAt"] <= done["stoppedAt"]
+    assert done["capacityUsage"] == [{"capacityUnit": "VCPU", "quantity": 1.0}]
+    (large, *_), *_ = stock.pages(jobQueue=stock.queue, jobStatus="RUNNABLE")
+    assert large["capacityUsage"] == [{"capacityUnit": "VCPU", "quantity": 61.0}]
+    assert "scheduledAt" not in large
+    (runs, *_), *_ = stock.pages(jobQueue=stock.queue, jobStatus="RUNNING")
+    assert runs["scheduledAt"] <= runs["startedAt"]
     assert done["container"] == {"exitCode": 0}
     (failed, *_), *_ = stock.pages(jobQueue=stock.queue, jobStatus="FAILED")
     assert failed["container"] == {"exitCode": 1}

@@ -3,6 +3,8 @@
 Source: AWS Batch user guide, "Tagging your AWS Batch resources".
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -171,3 +173,21 @@ def test_tags_outlive_a_restart(server: Server, pipeline: Pipeline, tagged: Tagg
     server.stop()
     server.start()
     assert tags_of(pipeline, arn) == {"kept": "yes"}
+
+
+def test_calls_at_once_do_not_exceed_the_limit_together(pipeline: Pipeline, server: Server) -> None:
+    arn = pipeline.batch.describe_job_queues(jobQueues=[pipeline.queue()])["jobQueues"][0]["jobQueueArn"]
+    clients = [server.client() for _ in range(4)]
+    start = Barrier(4)
+
+    def tag(number: int) -> bool:
+        start.wait()
+        try:
+            clients[number].tag_resource(resourceArn=arn, tags={f"{number}-{one}": "" for one in range(20)})
+        except ClientError as error:
+            return "at most 50 tags" not in str(error)
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(tag, range(4))) == 2
+    assert len(tags_of(pipeline, arn)) == 40

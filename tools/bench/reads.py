@@ -50,4 +50,13 @@ def _reads(ours: Batchery, seconds: float) -> dict[str, float]:
             ours.signer.request("ListJobs", jobQueue=WAITING, jobStatus="RUNNABLE", maxResults=100)
         ],
     }
+    page_of = {"jobQueue": WAITING, "maxResults": 100}
+    for what, values in {
+        "a name": ("JOB_NAME", page["jobSummaryList"][0]["jobName"]),
+        "a name that nobody has": ("JOB_NAME", "nobody*"),
+        "a definition": ("JOB_DEFINITION", page["jobSummaryList"][0]["jobDefinition"]),
+        "age": ("BEFORE_CREATED_AT", str(page["jobSummaryList"][-1]["createdAt"])),
+    }.items():
+        filters = [{"name": values[0], "values": [values[1]]}]
+        requests[f"ListJobs by {what}"] = [ours.signer.request("ListJobs", **page_of, filters=filters)]
     return {name: drive(ours.address, asked, 8, seconds).rate for name, asked in requests.items()}

@@ -23,6 +23,7 @@ from batchery.api.policy import parse
 from batchery.api.serving import uvicorn_config
 from batchery.api.signing import Incoming, text
 from batchery.api.sigv4 import Verified, Verifier, missing_token
+from batchery.api.throttle import Throttle, too_many
 from batchery.config import Config
 from batchery.core.messages import Refused
 from batchery.core.model import Realm
@@ -72,6 +73,7 @@ class App:
         self.jobs = jobs
         self.service, self.keys, self.config, self.ready, self.clock = service, keys, config, ready, clock
         self.verifier = Verifier(keys, keys_required(config), jobs.keys.find if jobs is not None else None)
+        self.throttle = Throttle(config.rates)
         self._realms: dict[Realm, Realm] = {}
         self._limit = config.limits.body_bytes
 
@@ -134,6 +136,8 @@ class App:
         )
         try:
             self._identify(call, self.verifier.verify(request, route.service, int(self.clock())))
+            if route.protocol != wire.OURS:
+                self.throttle.take(call.realm.account, route.name, time.monotonic())
             if call.realm not in self._realms:
                 await self._ensure(call.realm)
             if route.name in wire.ON_ALL or route.protocol == wire.OURS:
@@ -226,7 +230,7 @@ def as_api_error(error: Exception, request_id: str) -> ApiError:
     if isinstance(error, Refused):
         return client_error(error.message, request_id if error.wrapped else "")
     if isinstance(error, Busy):
-        return ApiError(429, "TooManyRequestsException", "Too Many Requests")
+        return too_many()
     if isinstance(error, Unavailable):
         why = str(error) or "The change could not be stored, and nothing has changed"
         return ApiError(500, "ServerException", f"{why.rstrip('.')}. Please retry. RequestId: {request_id}")

@@ -117,7 +117,10 @@ async def list_jobs(call: Call, ask: ListJobsRequest) -> ListJobsResponse:
         found = await _of_array(call, ask.array_job_id or "", page)
     shown = found[: page.limit]
     token = encode_token(_LIST, params, shown[-1][0]) if len(found) > page.limit else None
-    return ListJobsResponse(job_summary_list=[job_summary(call.realm, seen) for _, seen in shown], next_token=token)
+    units = await call.service.ask(query.capacity_units, {seen.queue for _, seen in shown})
+    return ListJobsResponse(
+        job_summary_list=[job_summary(call.realm, seen, units[seen.queue]) for _, seen in shown], next_token=token
+    )
 
 
 def _filter(call: Call, ask: ListJobsRequest) -> tuple[str, str] | None:

@@ -5,7 +5,9 @@ Sources: user guide, "Tagging your AWS Batch resources" (limits, characters, the
 """
 
 import re
+from asyncio import Lock
 from typing import Final
+from weakref import WeakValueDictionary
 
 from batchery.api.call import Call, operation
 from batchery.api.shapes import (
@@ -32,6 +34,8 @@ from batchery.spec.names import (
 _KEY: Final = re.compile(r"[\w .:/=+@-]{1,128}")
 _VALUE: Final = re.compile(r"[\w .:/=+@-]{0,256}")
 _LATER: Final = frozenset({"scheduling-policy", "service-environment", "service-job"})
+#: The resources that are being tagged: one call at a time for each.
+_turns: "WeakValueDictionary[str, Lock]" = WeakValueDictionary()
 
 
 def check_tags(call: Call, tags: dict[str, str] | None) -> None:
@@ -60,10 +64,11 @@ async def tag_resource(call: Call, ask: TagResourceRequest) -> None:
     if not ask.tags:
         raise call.refuse("At least one tag must be given")
     check_tags(call, ask.tags)
-    await _find(call, arn)
-    held = (await call.service.reads.tags([arn])).get(arn, {})
-    check_tags(call, held | ask.tags)
-    await call.submit(Tag(arn, set=ask.tags))
+    async with _turns.setdefault(arn, Lock()):  # two at once must not exceed the limit together
+        await _find(call, arn)
+        held = (await call.service.reads.tags([arn])).get(arn, {})
+        check_tags(call, held | ask.tags)
+        await call.submit(Tag(arn, set=ask.tags))
 
 
 @operation

@@ -19,6 +19,7 @@ from batchery.api.shapes import (
     ContainerProperties,
     ContainerSummary,
     FargatePlatformConfiguration,
+    JobCapacityUsageSummary,
     JobDefinition,
     JobDetail,
     JobSummary,
@@ -66,6 +67,7 @@ class Seen(Struct):
     definition: str
     created: int
     size: int  # of the array, 0 for a plain job
+    vcpus: int  # thousandths that one task asks for
     share: str
     code: int  # core.status
     kinds: int  # bits of CANCEL and TERMINATE to show as flags
@@ -228,15 +230,24 @@ def _array_detail(seen: Seen) -> ArrayPropertiesDetail | None:
     )
 
 
-def job_summary(realm: Realm, seen: Seen) -> JobSummary:
-    """One item of ListJobs."""
+def _scheduled(seen: Seen) -> int | None:
+    """When the attempt that the summary tells of was placed; absent while the job waits for one."""
+    if seen.live is not None and seen.live.code != OFFERED:
+        return seen.live.placed
+    return seen.past[-1].placed if seen.past and seen.code in ENDED and not seen.parent else None
+
+
+def job_summary(realm: Realm, seen: Seen, unit: str = "VCPU") -> JobSummary:
+    """One item of ListJobs. ``unit``: of capacity, "cpu" on EKS."""
     last = seen.past[-1] if seen.past and seen.code in ENDED else None
     container = ContainerSummary(exit_code=last.exit_code, reason=last.reason or None) if last else None
     return JobSummary(
         job_arn=job_arn(realm, seen.id),
         job_id=seen.id,
         job_name=seen.name,
+        capacity_usage=[JobCapacityUsageSummary(capacity_unit=unit, quantity=seen.vcpus / 1000)],
         created_at=seen.created,
+        scheduled_at=_scheduled(seen),
         status=SHOWN[seen.code],
         status_reason=seen.reason or None,
         started_at=started_at(seen),

@@ -3,8 +3,8 @@
 The latter is derived from World and the engine's survey, never stored.
 
 Found: adopt it, and kill or withdraw it if that was decided. Not found and OFFERED or STARTING: launch it (its key
-makes a second launch harmless), or end it if it was to be ended. Not found and RUNNING: it is lost. What the engine
-knows and World does not has ended and was committed, or must not run.
+makes a second launch harmless), end it if it was to be ended, or take it back if its environment is DISABLED now. Not
+found and RUNNING: it is lost. What the engine knows and World does not has ended and was committed, or must not run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,11 +46,11 @@ def owed(
         if state is not None:
             if stop:
                 effects.append(Kill(key))
-            elif attempt.recall is not None or (_may_go_back(world, attempt) and not _open(world, attempt)):
+            elif attempt.recall is not None or _barred(world, attempt):
                 effects.append(Withdraw(key))
         elif attempt.code == RUNNING:
             reports.append(Lost(key, now, host))
-        elif stop or attempt.recall is not None:
+        elif stop or attempt.recall is not None or _barred(world, attempt):
             reports.append(Exited(key, now, WITHDRAWN))
         elif launchable(world.jobs[key.job], key.index):
             effects.append(Launch(key))
@@ -68,6 +68,11 @@ def _may_go_back(world: World, attempt: Attempt) -> bool:
     """Nothing of it has begun, nor of the gang that it is a node of."""
     job = world.jobs[attempt.key.job]
     return attempt.code == OFFERED and (not job.gang or attempt.key.index == job.speaker)
+
+
+def _barred(world: World, attempt: Attempt) -> bool:
+    """It has not begun, and nothing begins in its environment any more."""
+    return _may_go_back(world, attempt) and not _open(world, attempt)
 
 
 # ------------------------------------------------------------------------------------------------- as things change

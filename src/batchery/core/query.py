@@ -42,6 +42,7 @@ class Facts(Struct, frozen=True):
     created: int
     size: int
     main: int  # of a multi-node job: the index of its main node; -1 of others
+    vcpus: int  # thousandths that one task asks for
     share: str
     code: int  # core.status code; for an array itself SUBMITTED or PENDING
     asked_kind: int  # bits of CANCEL, TERMINATE, VOID; includes a recall under way
@@ -140,6 +141,16 @@ def vcpus_in_use(world: World, arns: list[str]) -> dict[str, int]:
     return {arn: -(-vcpus // 1000) for arn, vcpus in held.items()}
 
 
+def capacity_units(world: World, queues: set[str]) -> dict[str, str]:
+    """What capacity is counted in, by queue ARN: "cpu" where its environments are on EKS, else "VCPU"."""
+    units = dict.fromkeys(queues, "VCPU")
+    for arn in queues:
+        queue = world.queues.get(arn)
+        if queue is not None and any(world.environments[one].kind.startswith("EKS") for _, one in queue.order):
+            units[arn] = "cpu"
+    return units
+
+
 # ----------------------------------------------------------------------------------------------------------- jobs
 
 
@@ -200,6 +211,7 @@ def _facts(
         created=job.created,
         size=job.size,
         main=job.speaker if job.gang else -1,
+        vcpus=job.shape.resources.vcpus,
         share=job.share,
         code=code,
         asked_kind=kinds,

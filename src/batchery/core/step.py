@@ -90,6 +90,8 @@ SETTLE_ENVIRONMENT: Final = "settle environment"
 
 #: Jobs ended per step while a queue is deleted.
 VOID_JOBS: Final = 512
+#: Shapes that no job has any more are forgotten when there are this many, and more of them than of jobs.
+SHAPES_KEPT: Final = 1024
 
 
 class Turn:
@@ -191,6 +193,8 @@ def forget(world: World) -> None:
         if job.closed is not None and not job.needed_by:
             world.jobs.pop(job.id, None)
     world.leaving.clear()
+    if len(world.shapes) > SHAPES_KEPT + 2 * len(world.jobs):
+        world.shapes = {job.shape: job.shape for job in world.jobs.values()}
 
 
 # ---------------------------------------------------------------------------------------------------- due work

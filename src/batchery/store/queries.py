@@ -26,9 +26,10 @@ def _list(values: Iterable[Any]) -> str:
 
 _JOB: Final = """
     SELECT job.id, seq, realm.text, queue.text, name, definition.text, created, size, share, needs,
-           asked_kind, asked_reason, code, reason, ended
+           asked_kind, asked_reason, code, reason, ended, shape.text->>'$.resources[0]'
     FROM {} CROSS JOIN symbol AS realm ON realm.id = job.realm CROSS JOIN symbol AS queue ON queue.id = job.queue
-    CROSS JOIN symbol AS definition ON definition.id = job.definition"""
+    CROSS JOIN symbol AS definition ON definition.id = job.definition
+    CROSS JOIN symbol AS shape ON shape.id = job.shape"""
 _BY_ID: Final = _JOB.format("json_each(?) CROSS JOIN job ON job.id = value")
 
 
@@ -53,25 +54,43 @@ def page(
     created_before: int | None,
     created_after: int | None,
 ) -> list[JobRow]:
-    """Without ``codes`` along the index of the queue, else along that of its ended jobs."""
+    """Along the index of the queue or of its ended jobs, which are in the order of the answer; but where a name or a
+    definition is of few jobs, along the index that finds those few, which are sorted then."""
     index = "job_of_queue" if codes is None else "job_ended"
     if created_before is not None:
         before = min(before, first_seq(connection, created_before))
-    where = ["job.queue = (SELECT id FROM symbol WHERE text = ?)", "seq < ?"]
-    values: list[Any] = [queue, min(before, _MOST)]
+    where = ["job.queue = (SELECT id FROM symbol WHERE text = ?)"]
+    values: list[Any] = [queue]
+    if name is not None:
+        where.append(_NAMED if name.endswith("*") else "name = ? COLLATE NOCASE")
+        values += [name[:-1], name[:-1] + _LAST] if name.endswith("*") else [name]
+        if not name.endswith("*") or _few(connection, "job_named", where, values):
+            index = "job_named"  # of one name it has them newest first, of several they are sorted
+    if definition is not None:
+        where.append("job.definition IN (SELECT id FROM symbol WHERE text >= ? AND text < ?)")
+        values += definition_range(queue, definition)
+        index = "job_defined" if _few(connection, "job_defined", where, values) else index
+    where.append("seq < ?")
+    values.append(min(before, _MOST))
     if codes is not None:
         where += [f"code IN ({', '.join('?' * len(codes))})", "code IS NOT NULL"]
         values += codes
     if created_after is not None:
         where.append("seq >= ?")
         values.append(first_seq(connection, created_after + 1))
-    if name is not None:
-        where.append(_named(name, values))
-    if definition is not None:
-        where.append("job.definition IN (SELECT id FROM symbol WHERE text >= ? AND text < ?)")
-        values += definition_range(queue, definition)
     sql = f"{_JOB.format(f'job INDEXED BY {index}')} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
     return [_job(row) for row in connection.execute(sql, (*values, limit))]
+
+
+_NAMED: Final = "name >= ? COLLATE NOCASE AND name < ? COLLATE NOCASE"
+#: Found so often, a page of them is soon met on the way through the queue; else all of them are soon sorted.
+_FEW: Final = 1_000
+
+
+def _few(connection: Connection, index: str, where: list[str], values: list[Any]) -> bool:
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM job INDEXED BY {index} WHERE {' AND '.join(where)} LIMIT {_FEW})"
+    (count,) = connection.execute(sql, values).fetchone()
+    return int(count) < _FEW
 
 
 def page_of_consumable(
@@ -116,7 +135,8 @@ def definition_range(queue: str, definition: str) -> tuple[str, str]:
 
 def first_seq(connection: Connection, created: int) -> int:
     """The lowest seq of a job created at or after ``created`` (ms). Creation times rise with seq, so by bisection."""
-    low, high = connection.execute("SELECT coalesce(min(seq), 0), coalesce(max(seq), -1) + 1 FROM job").fetchone()
+    sql = "SELECT coalesce((SELECT min(seq) FROM job), 0), coalesce((SELECT max(seq) FROM job), -1) + 1"
+    low, high = connection.execute(sql).fetchone()
     while low < high:
         middle = (low + high) // 2
         row = connection.execute("SELECT seq, created FROM job WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,))

@@ -6,6 +6,8 @@ Theory of operation
 epoch. From then on one connection writes, and only the commit thread uses it; the reads of `reads.py` and the
 checkpoints of `checkpoint.py` have connections of their own, which SQLite lets go on beside it.
 
+Every transaction first looks whether the epoch is still ours.
+
 `commit` is one transaction of a few statements, each of which writes all the rows of a table from one JSON text
 (rows.py). If anything at all goes wrong it is rolled back, the connection is closed, and CommitFailed raised. After a
 failed sync the log may still hold the frames of the transaction that was refused, and a crash could bring them back;
@@ -85,6 +87,7 @@ class SqliteStore:
             self.directory.mkdir(parents=True, exist_ok=True)
             refuse_network(self.directory)
             self._lock = lock(self.directory)
+            self.epoch = 0
             migrate(self._connect(), self.path, scripts())
             (self.epoch,) = self._write(self._raise_epoch)
             self._checkpointer = Checkpointer(self.path)
@@ -109,6 +112,12 @@ class SqliteStore:
     def _raise_epoch(connection: sqlite3.Connection) -> tuple[int]:
         row: tuple[int] = connection.execute("UPDATE meta SET epoch = epoch + 1 RETURNING epoch").fetchone()
         return row
+
+    def _check_epoch(self, connection: sqlite3.Connection) -> None:
+        """Another server may write though we hold the lock: a directory was moved, or locks do not hold there."""
+        (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
+        if self.epoch and epoch != self.epoch:
+            raise CommitFailed(f"{self.path} is another server's now: its epoch is {epoch}, ours was {self.epoch}")
 
     def close(self) -> None:
         """Let go of everything; may be called twice."""
@@ -197,6 +206,7 @@ class SqliteStore:
         try:
             connection = self._connect()
             connection.execute("BEGIN IMMEDIATE")
+            self._check_epoch(connection)
             done = work(connection)
             connection.execute("COMMIT")
             return done

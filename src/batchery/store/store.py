@@ -39,6 +39,7 @@ class JobRow(Struct, frozen=True):
     code: int | None
     reason: str
     ended: int  # ms, 0 while open
+    vcpus: int  # thousandths that one task asked for
 
 
 class EndedRow(Struct, frozen=True):

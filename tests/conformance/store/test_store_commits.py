@@ -1,7 +1,9 @@
 """Commits that do not happen, crashes, two servers; and what is forgotten."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,19 @@ def test_a_second_server_is_refused_until_the_first_ends(
         make_store()
     store.close()
     assert make_store().epoch == 2
+
+
+def test_who_holds_the_lock_but_not_the_epoch_writes_nothing(store: SqliteStore, stock: Stock) -> None:
+    stock.submit()
+    stock.commit()
+    with closing(sqlite3.connect(store.path)) as other:  # a server where locks do not hold
+        other.execute("UPDATE meta SET epoch = epoch + 1")
+        other.commit()
+    stock.submit()
+    for write in (stock.commit, store.probe):
+        with pytest.raises(CommitFailed, match="is another server's now"):
+            write()
+    assert len(store.load().jobs) == 1
 
 
 def test_an_empty_commit_is_a_commit(store: SqliteStore, stock: Stock) -> None:

@@ -1,7 +1,7 @@
 """What engines report: late, twice, stale, out of order; and what they are owed after a load."""
 
 import pytest
-from tests.unit.core.building import START, Batch, members
+from tests.unit.core.building import START, Batch, arn, members
 
 from batchery.core.messages import (
     Ack,
@@ -17,7 +17,7 @@ from batchery.core.messages import (
     Submit,
     Withdraw,
 )
-from batchery.core.model import EXIT, WITHDRAWN, AttemptKey, Capacity
+from batchery.core.model import DISABLED, EXIT, WITHDRAWN, AttemptKey, Capacity
 from batchery.core.owed import ENDED, HELD, RUNS, STARTING, owed
 from batchery.core.query import alive
 
@@ -187,3 +187,16 @@ def test_what_world_does_not_know_is_ended_or_acknowledged(batch: Batch) -> None
 def test_what_has_ended_is_left_for_its_report(batch: Batch) -> None:
     key = batch.key(batch.submit())
     assert owed(batch.world, {key: ENDED}, batch.now) == ([], [])
+
+
+def test_nothing_begins_in_an_environment_that_was_disabled_meanwhile(batch: Batch) -> None:
+    held, gone = batch.submit(), batch.submit()
+    batch.world.environments[arn("compute-environment", "main")].state = DISABLED  # and the engine forgot one
+    survey = {batch.key(held): HELD}
+    effects, reports = owed(batch.world, survey, batch.now)
+    assert effects == [Withdraw(batch.key(held))]
+    assert reports == [Exited(batch.key(gone), batch.now, WITHDRAWN)]
+    batch.orderly = False
+    batch.send(*reports)
+    assert batch.code(gone) == "RUNNABLE"
+    assert batch.jobs[gone].tasks[0].used == 0

@@ -3,7 +3,7 @@
 import pytest
 from tests.unit.core.building import HOME, Batch, arn
 
-from batchery.core import index
+from batchery.core import index, step
 from batchery.core.changes import Evaluated
 from batchery.core.check import check
 from batchery.core.keys import Ref
@@ -24,6 +24,7 @@ from batchery.core.messages import (
     UpdateQueue,
 )
 from batchery.core.model import CREATING, DISABLED, EXIT, VALID, Capacity, Dirty, Environment, Queue, Realm, World
+from batchery.core.query import capacity_units
 from batchery.core.step import EVALUATE, SETTLE, VOID_JOBS, forget, next_alarm, turn
 
 
@@ -247,3 +248,27 @@ def test_a_capacity_that_shrinks_takes_nothing_away(batch: Batch) -> None:
     for job in jobs:
         batch.exits(job)
     assert batch.world.pools == {}
+
+
+def test_shapes_that_no_job_has_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "SHAPES_KEPT", 4)
+    batch = Batch()
+    kept = batch.submit(memory=1)
+    for number in range(2, 12):
+        job = batch.submit(memory=number)
+        batch.runs(job)
+        batch.exits(job)
+    assert 1 <= len(batch.world.shapes) <= 4 + 2 * len(batch.world.jobs) + 1
+    assert batch.jobs[kept].shape in batch.world.shapes
+
+
+def test_what_capacity_is_counted_in() -> None:
+    batch = Batch()
+    on_eks = batch.environment("eks")
+    batch.world.environments[on_eks].kind = "EKS_SPOT"
+    queue = batch.queue("pods", on_eks)
+    assert capacity_units(batch.world, {batch.main, queue, "gone"}) == {
+        batch.main: "VCPU",
+        queue: "cpu",
+        "gone": "VCPU",
+    }
