@@ -11,6 +11,7 @@ from batchery.config import Limits
 from batchery.core.messages import Refused
 from batchery.spec.consumables import check_consumables
 from batchery.spec.container import FARGATE, check_container, check_task, task_of
+from batchery.spec.kinds import check_kinds
 from batchery.spec.names import NAME
 from batchery.spec.rules import check_legacy, check_needed, check_retry, check_timeout, refuse_later
 
@@ -24,6 +25,7 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
     """Every rule of RegisterJobDefinition but that of tags (`api.tags.check_tags`)."""
     if NAME.fullmatch(ask.job_definition_name) is None:
         raise Refused("Job definition name should match valid pattern", True)  # ours
+    check_kinds(ask)
     refuse_later(
         (
             ("type multinode", ask.type if ask.type == "multinode" else None),
@@ -33,8 +35,6 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
             ("schedulingPriority", ask.scheduling_priority),
         )
     )
-    if ask.container_properties is None:
-        raise Refused("containerProperties must be provided for a job definition of type container", True)  # ours
     size = len(msgspec.json.encode(ask))
     if size > limits.definition_bytes:
         most, got = limits.definition_bytes // 1024, -(-size // 1024)
@@ -42,7 +42,8 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
     check_retry(ask.retry_strategy, limits)
     check_timeout(ask.timeout, limits)
     check_consumables(ask.consumable_resource_properties, limits)
-    check_properties(ask.container_properties, ask.platform_capabilities)
+    if ask.container_properties is not None:
+        check_properties(ask.container_properties, ask.platform_capabilities)
 
 
 def check_properties(container: ContainerProperties, platforms: list[str] | None) -> None:

@@ -168,7 +168,7 @@ def _check_overrides(sent: ContainerOverrides, given: ContainerProperties, farga
     if ("VCPU" in said and sent.vcpus is not None) or ("MEMORY" in said and sent.memory is not None):
         raise Refused("A resource is given both in a deprecated key and in resourceRequirements.", True)  # ours
     if any(argument == "" for argument in sent.command or ()):
-        raise Refused("command of containerOverrides must not contain an empty string", True)  # ours
+        raise Refused("Command cannot be empty")
     check_command(sent.command)
     check_environment(sent.environment)
     check_requirements(sent.resource_requirements, fargate)

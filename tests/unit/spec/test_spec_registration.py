@@ -123,27 +123,45 @@ def test_refusals_in_aws_words_and_style(
     assert found.wrapped is wrapped
 
 
+NODES: dict[str, Any] = {"numNodes": 1, "mainNode": 0, "nodeRangeProperties": []}
+
+
 @pytest.mark.parametrize(
     ("member", "value"),
     [
-        ("nodeProperties", {"numNodes": 1, "mainNode": 0, "nodeRangeProperties": []}),
         ("ecsProperties", {"taskProperties": []}),
         ("eksProperties", {}),
         ("schedulingPriority", 0),
     ],
 )
 def test_members_whose_meaning_comes_later_are_named(member: str, value: Any) -> None:
-    assert refusal(**{member: value}).message == f"This is not supported by this version of Batchery: {member}"
+    members = {"containerProperties": None} if member.endswith("Properties") else {}
+    found = refusal(**{**members, member: value})
+    assert found.message == f"This is not supported by this version of Batchery: {member}"
 
 
 def test_kind_whose_meaning_comes_later_is_named() -> None:
-    assert "type multinode" in refusal(type="multinode").message
+    assert "type multinode" in refusal(type="multinode", containerProperties=None, nodeProperties=NODES).message
 
 
 ODD = [
     ({}, {"jobDefinitionName": "a b"}, "name should match"),
     ({}, {"jobDefinitionName": "x" * 129}, "name should match"),
-    ({}, {"containerProperties": None}, "containerProperties must be provided"),
+    ({}, {"containerProperties": None}, "Container properties should not be empty"),
+    ({}, {"type": "multinode", "containerProperties": None}, "nodeProperties must be provided"),
+    ({}, {"ecsProperties": {"taskProperties": []}}, "Only one of containerProperties, ecsProperties can be provided"),
+    ({}, {"type": "multinode", "nodeProperties": NODES}, "Only one of containerProperties, nodeProperties can"),
+    ({}, {"containerProperties": None, "nodeProperties": NODES}, "Container properties should not be empty"),
+    (
+        {},
+        {"containerProperties": None, "eksProperties": {}, "platformCapabilities": ["EC2"]},
+        "platformCapabilities is not applicable for EKS.",
+    ),
+    (
+        {},
+        {"containerProperties": None, "eksProperties": {}, "propagateTags": False},
+        "propagateTags is not applicable for EKS.",
+    ),
     ({"image": ""}, {}, "Image is not provided"),
     ({"image": "x" * 256}, {}, "at most 255"),
     ({"command": ["a\0"]}, {}, "null characters"),

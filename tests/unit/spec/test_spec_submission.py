@@ -144,7 +144,7 @@ def test_overrides_must_leave_a_pair_that_fargate_offers(definition: Text) -> No
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"command": ["a", ""]}, "empty string"),
+        ({"command": ["a", ""]}, "Command cannot be empty"),
         ({"command": ["a\0"]}, "null characters"),
         ({"environment": [{"name": "AWS_BATCH_X", "value": "1"}]}, "AWS_BATCH"),
         ({"resourceRequirements": [{"type": "VCPU", "value": "half"}]}, "Value half for type VCPU"),
