@@ -26,7 +26,6 @@ from batchery.api.shapes import (
 from batchery.api.tags import check_tags
 from batchery.core import query
 from batchery.core.messages import CreateConsumable, DeleteConsumable, Refused, UpdateConsumable
-from batchery.core.model import Realm, World
 from batchery.core.named import NON_REPLENISHABLE, REPLENISHABLE, Consumable
 from batchery.core.query import Stock
 from batchery.spec.consumables import asked_for
@@ -130,15 +129,14 @@ async def list_consumable_resources(call: Call, ask: ListConsumableResourcesRequ
     size = page_size(call, ask.max_results)
     params = [list(call.realm), names]
     after = decode_token(_LIST, params, ask.next_token) if ask.next_token else ""
-    found = await call.service.ask(_page, call.realm, names, after, size + 1)
+
+    def wanted(name: str) -> bool:
+        return names is None or any(named(name, text) for text in names)
+
+    found = await call.service.ask(query.stocks, call.realm, wanted, after, size + 1)
     shown = found[:size]
     token = encode_token(_LIST, params, shown[-1].consumable.name) if len(found) > size else None
     return ListConsumableResourcesResponse(consumable_resources=[_summary(one) for one in shown], next_token=token)
-
-
-def _page(world: World, realm: Realm, names: list[str] | None, after: str, limit: int) -> list[Stock]:
-    found = (one for one in query.stocks(world, realm) if one.consumable.name > after)
-    return [one for one in found if names is None or any(named(one.consumable.name, text) for text in names)][:limit]
 
 
 def _summary(stock: Stock) -> ConsumableResourceSummary:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from batchery.core.changes import Change, ConsumableGone, ConsumableSet, TagsSet, TokenUsed
+from batchery.core.keys import Realm
 from batchery.core.locks import units_of
 from batchery.core.messages import Command, CreateConsumable, DeleteConsumable, Refused, UpdateConsumable
 from batchery.core.model import NO_CAPACITY, TERMINATED, WITHDRAWN, Attempt, World
@@ -27,11 +28,14 @@ def create(world: World, cmd: CreateConsumable, now: int) -> list[Change]:
     consumable = cmd.consumable
     if consumable.arn in world.consumables:
         raise Refused("Object already exists")
-    held = sum(other.realm == consumable.realm for other in world.consumables.values())
-    if held >= cmd.limit:
+    if len(world.consumables) >= cmd.limit <= _held(world, consumable.realm):  # in this order: counting costs
         raise Refused(f"Cannot create more than {cmd.limit} consumable resources", wrapped=True)
     made = ConsumableSet(replace(consumable, created=now))
     return [made, TagsSet(consumable.arn, cmd.tags, ())] if cmd.tags else [made]
+
+
+def _held(world: World, realm: Realm) -> int:
+    return sum(other.realm == realm for other in world.consumables.values())
 
 
 def update(world: World, cmd: UpdateConsumable, now: int) -> list[Change]:

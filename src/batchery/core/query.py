@@ -1,7 +1,8 @@
 """Pure reads over World, for replies and for validating a command before it is sent."""
 
 from bisect import bisect_left
-from collections.abc import Container
+from collections.abc import Callable, Container
+from heapq import nsmallest
 from typing import Final
 
 from msgspec import Struct
@@ -116,10 +117,10 @@ def stock_of(world: World, realm: Realm, ref: str) -> Stock | None:
     return stock(world, found) if found is not None else None
 
 
-def stocks(world: World, realm: Realm) -> list[Stock]:
-    """Of every consumable resource, by name."""
-    found = (stock(world, consumable) for consumable in world.consumables.values() if consumable.realm == realm)
-    return sorted(found, key=lambda one: one.consumable.name)
+def stocks(world: World, realm: Realm, wanted: Callable[[str], bool], after: str, limit: int) -> list[Stock]:
+    """Of the first consumable resources, by name, whose names are ``wanted`` and come after ``after``."""
+    found = (one for one in world.consumables.values() if one.name > after and one.realm == realm and wanted(one.name))
+    return [stock(world, one) for one in nsmallest(limit, found, key=lambda one: one.name)]
 
 
 def definitions(world: World, realm: Realm, name: str | None = None) -> list[Definition]:

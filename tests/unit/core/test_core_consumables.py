@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.core.building import HOME, Batch, arn
 
 from batchery.core.changes import ConsumableSet
@@ -264,10 +265,17 @@ def test_creating(batch: Batch) -> None:
     other = Consumable(arn("consumable-resource", "b"), "b", HOME, REPLENISHABLE, 1)
     with pytest.raises(Refused, match="more than 1 consumable"):
         batch.send(CreateConsumable(other, limit=1))
+    away = Consumable(arn("consumable-resource", "b", AWAY), "b", AWAY, REPLENISHABLE, 1)
+    batch.send(CreateConsumable(away, limit=1))
     batch.send(CreateConsumable(other, {"k": "v"}))
     assert batch.moved() == ["ConsumableSet", "TagsSet"]
-    assert [one.consumable.name for one in stocks(batch.world, HOME)] == ["b", "seats"]
-    assert stocks(batch.world, AWAY) == []
+    assert [one.consumable.name for one in stocks(batch.world, HOME, lambda _: True, "", 9)] == ["b", "seats"]
+    assert [one.consumable.name for one in stocks(batch.world, HOME, lambda _: True, "", 1)] == ["b"]
+    assert [one.consumable.name for one in stocks(batch.world, HOME, lambda _: True, "b", 9)] == ["seats"]
+    assert [one.consumable.name for one in stocks(batch.world, HOME, "b".__ne__, "", 9)] == ["seats"]
+    assert [one.consumable for one in stocks(batch.world, AWAY, lambda _: True, "", 9)] == [
+        replace(away, created=batch.now)
+    ]
     batch.send(Tag(seats, {"k": "v"}))
     with pytest.raises(Refused, match="does not exist"):
         batch.send(Tag(arn("consumable-resource", "c"), {"k": "v"}))
