@@ -11,6 +11,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 import pytest_asyncio
+from tests.conformance.podding import Pods
 
 from batchery.config import Container as ContainerSettings
 from batchery.config import Process, Slurm
@@ -376,3 +377,15 @@ async def box(request, tmp_path, settings):
 @pytest.fixture
 def is_alive():
     return alive
+
+
+POD_RIGS = [name for name in RIGS if not name.startswith("fake")]
+
+
+@pytest_asyncio.fixture(params=POD_RIGS)
+async def pods(request, tmp_path, shared_data):
+    """Every engine that runs several containers, with a way to make orders of them."""
+    kind = RIGS[request.param]
+    made = kind(tmp_path, shared_data[request.param]) if request.param in shared_data else kind(tmp_path)
+    async for one in _use(made, {}):
+        yield Pods(one)

@@ -40,6 +40,7 @@ from batchery.spec.submission import (
     job_shape,
     needs_of,
     overrides_text,
+    platforms_of,
     runs_on,
 )
 
@@ -132,7 +133,7 @@ def _check_kinds(call: Call, ask: SubmitJobRequest, queue: Queue, definition: De
     look, realm = call.service.look, call.realm
     found = [look(query.resolve_environment, realm, arn) for _, arn in queue.order]
     kinds = {environment.kind for environment in found if environment is not None}
-    unserved = runs_on(definition_of(definition.doc).platform_capabilities, kinds)
+    unserved = runs_on(platforms_of(definition_of(definition.doc)), kinds)
     if unserved:
         raise Refused(f"Job Queue is attached to Compute Environment that can not run Jobs with capability {unserved}.")
 

@@ -5,11 +5,14 @@ Sources: API_DescribeJobs, API_ListJobs, user guide "Array jobs". Order of ListJ
 
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from batchery.api.call import Call, operation
 from batchery.api.paging import decode_token, encode_token
+from batchery.api.podviews import Cluster
 from batchery.api.shapes import (
+    ComputeEnvironmentDetail,
     DescribeJobsRequest,
     DescribeJobsResponse,
     KeyValuesPair,
@@ -49,6 +52,7 @@ async def describe_jobs(call: Call, ask: DescribeJobsRequest) -> DescribeJobsRes
     specs = await reads.specs(list({seen.seq for seen in found}))
     tags = await reads.tags([job_arn(call.realm, seen.id) for seen in found if seen.index is None])
     docs = await call.service.ask(_documents, call.realm, {seen.definition for seen in found})
+    clusters = await _clusters(call, [seen for seen in found if '"eksProperties"' in docs[seen.definition]])
     return DescribeJobsResponse(
         jobs=[
             job_detail(
@@ -56,11 +60,28 @@ async def describe_jobs(call: Call, ask: DescribeJobsRequest) -> DescribeJobsRes
                 seen,
                 effective(docs[seen.definition], specs[seen.seq]),
                 tags.get(job_arn(call.realm, seen.id), {}),
+                clusters,
             )
             for seen in found
             if seen.seq in specs  # not forgotten meanwhile
         ]
     )
+
+
+async def _clusters(call: Call, jobs: list[Seen]) -> dict[str, Cluster]:
+    """What the environments of these jobs' attempts say of their clusters."""
+    arns = {row.environment for seen in jobs for row in seen.past}
+    return await call.service.ask(_described, call.realm, arns) if arns else {}
+
+
+def _described(world: World, realm: Realm, arns: set[str]) -> dict[str, Cluster]:
+    clusters = {}
+    for arn in arns:
+        found = query.resolve_environment(world, realm, arn)
+        eks = msgspec.json.decode(found.doc, type=ComputeEnvironmentDetail).eks_configuration if found else None
+        if eks is not None:
+            clusters[arn] = Cluster(eks.eks_cluster_arn, eks.kubernetes_namespace)
+    return clusters
 
 
 def _documents(world: World, realm: Realm, arns: set[str]) -> dict[str, str]:

@@ -5,11 +5,13 @@ left out: startedAt before the job ran, flags that are false, what a container t
 Sources: API_JobDetail, API_AttemptDetail, API_JobSummary, API_JobDefinition; user guide "Array jobs".
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
+from batchery.api.podviews import Cluster, Run, ecs_attempt, ecs_detail, eks_attempt, eks_detail
 from batchery.api.shapes import (
     ArrayPropertiesDetail,
     ArrayPropertiesSummary,
@@ -52,6 +54,7 @@ _LISTS: Final = (
     "resource_requirements",
     "secrets",
 )
+NO_CLUSTERS: Final[Mapping[str, Cluster]] = {}
 _CONTAINER_MEMBERS: Final = tuple(field.name for field in fields(ContainerProperties))
 
 
@@ -189,9 +192,48 @@ def _container(seen: Seen, spec: Effective) -> ContainerDetail:
 # ----------------------------------------------------------------------------------------------------------- jobs
 
 
-def job_detail(realm: Realm, seen: Seen, spec: Effective, tags: dict[str, str]) -> JobDetail:
-    """One item of DescribeJobs."""
+def job_detail(
+    realm: Realm, seen: Seen, spec: Effective, tags: dict[str, str], clusters: Mapping[str, Cluster] = NO_CLUSTERS
+) -> JobDetail:
+    """One item of DescribeJobs. ``clusters``: of environments on EKS, by ARN."""
     on_host = not on_fargate(spec.platforms)
+    detail = _job_detail(realm, seen, spec, tags, on_host)
+    if spec.pod is not None:
+        _tell_of_several(detail, seen, spec, on_host, clusters)
+    return detail
+
+
+def _tell_of_several(
+    detail: JobDetail, seen: Seen, spec: Effective, on_host: bool, clusters: Mapping[str, Cluster]
+) -> None:
+    """Where there are several containers, each speaks for itself."""
+    run, past = _several_now(seen), [_several_past(seen, row) for row in seen.past]
+    if spec.ecs is not None and spec.pod is not None:
+        detail.container = ContainerDetail()
+        detail.ecs_properties = ecs_detail(spec.ecs, spec.pod, seen.definition, run, on_host)
+        for attempt, one in zip(detail.attempts or (), past, strict=True):
+            attempt.container = AttemptContainerDetail()
+            attempt.task_properties = ecs_attempt(spec.pod, seen.definition, one, on_host)
+    elif spec.eks is not None:
+        detail.container = None
+        detail.eks_properties = eks_detail(spec.eks, run)
+        detail.attempts = []
+        detail.eks_attempts = [eks_attempt(spec, one, clusters.get(one.environment, Cluster())) for one in past]
+
+
+def _several_now(seen: Seen) -> Run | None:
+    if (live := seen.live) is not None and live.code != OFFERED:
+        return Run(task_id(live.key), live.environment, live.started, began=live.starting > 0)
+    return _several_past(seen, seen.past[-1]) if seen.past else None
+
+
+def _several_past(seen: Seen, row: AttemptRow) -> Run:
+    began = any(end.exit_code is not None for end in row.containers)
+    task = task_id(AttemptKey(seen.job, row.index, row.serial))
+    return Run(task, row.environment, row.started, row.stopped, row.status_reason, began, row.containers)
+
+
+def _job_detail(realm: Realm, seen: Seen, spec: Effective, tags: dict[str, str], on_host: bool) -> JobDetail:
     return JobDetail(
         job_arn=job_arn(realm, seen.id),
         job_name=seen.name,
@@ -290,6 +332,8 @@ def definition_view(definition: Definition, tags: dict[str, str]) -> JobDefiniti
         tags=tags,
         propagate_tags=asked.propagate_tags,
         platform_capabilities=asked.platform_capabilities,
-        container_orchestration_type="ECS",
+        ecs_properties=asked.ecs_properties,
+        eks_properties=asked.eks_properties,
+        container_orchestration_type="EKS" if asked.eks_properties is not None else "ECS",
         consumable_resource_properties=asked.consumable_resource_properties,
     )

@@ -64,13 +64,14 @@ class _Box(Struct):
 
 
 class Pod:
-    """``running``: everything that ever will be has been started."""
+    """``stopping``: it is to end; ``wake``: when to ask again, None if only for a reason."""
 
     def __init__(self, parts: Iterable[Part]) -> None:
         self._boxes = {part.name: _Box(part) for part in parts}
         self._ends: list[ContainerEnd] = []  # in the order in which they came
         self._hurry = False
         self._broken = False  # something that decides could not be started
+        self._cut = False  # the stop came before all had been started
         self.stopping = False
         self.wake: int | None = None
 
@@ -117,6 +118,7 @@ class Pod:
     def _consider(self, box: _Box, now: int) -> list[Act] | None:
         """None if it goes on waiting."""
         if self.stopping:
+            self._cut = True
             self._close(box, _NEVER, None, "")
             return []
         ready = True
@@ -189,8 +191,10 @@ class Pod:
 
     @property
     def running(self) -> bool:
-        """Nothing is to be started any more, and something has been."""
+        """Everything has been started but what nobody decides by."""
         states = [box.state for box in self._boxes.values()]
+        if self._broken or self._cut:
+            return False
         return _WAITS not in states and _BEGINS not in states and (_RUNS in states or _OVER in states)
 
     @property

@@ -22,12 +22,14 @@ import batchery
 from batchery.core.model import AttemptKey
 from batchery.engines import places, wire
 from batchery.engines.cgroups import Cgroups, NoCgroups, host_layout, host_memory_mib
+from batchery.engines.clocks import clock
 from batchery.engines.host import become_subreaper, count_gpus
 from batchery.engines.journal import Journal
 from batchery.engines.orphans import Orphans
+from batchery.engines.podhost import names_of
 from batchery.engines.reaper import lock
 from batchery.engines.room import Room
-from batchery.engines.runner import Runner, clock
+from batchery.engines.runner import Runner
 from batchery.engines.spawn import ends, identity_of, raise_open_files
 from batchery.engines.wire import Settings
 from batchery.engines.workdirs import Workdirs
@@ -82,7 +84,8 @@ class Agent:
         self.orphans = Orphans(self.runner, directory / "orphans")
         self.orphans.take_over(memories, self.journal.same_boot)
         if self.cgroups is not None:
-            self.cgroups.sweep({m.slip.cgroup for m in memories.values() if m.slip and not m.over})
+            slips = [m.slip for m in memories.values() if m.slip and not m.over]
+            self.cgroups.sweep({name for slip in slips for name in names_of(slip)})
         self.listener = self._listen()
         self.wakeup = self._hear_children()
 

@@ -6,13 +6,15 @@ from typing import Final
 from batchery.core.model import EXIT, START_FAILED, AttemptKey
 from batchery.engines.cgroups import Cgroup
 from batchery.engines.journal import Slip
-from batchery.engines.logindex import LogIndex
+from batchery.engines.podfiles import read_tale
+from batchery.engines.podhost import CgroupSet, PodEnd, indexes_of
 from batchery.engines.spawn import Identity, Usage
 from batchery.engines.wire import EXITED, LOST, S_ENDED, S_RUNNING, S_STARTING, STARTED, STARTING, News, Task
 
 # Phases.
 PROLOG: Final = "prolog"  #: the prolog runs
 SHIM: Final = "shim"  #: the shim has not executed the program yet
+POD: Final = "pod"  #: of several containers not all that are to be started have been
 RUNNING: Final = "running"
 CLEARING: Final = "clearing"  #: the main process has ended, something of it is still alive
 ENDED: Final = "ended"  #: told, and not acknowledged
@@ -64,8 +66,8 @@ class Attempt:
         self.code: int | None = None
         self.error = ""  # why it could not be started
         self.usage = NOTHING
-        self.cgroup: Cgroup | None = None
-        self.index: LogIndex = LogIndex(slip.log_path)
+        self.cgroup: Cgroup | CgroupSet | None = None
+        self.index = indexes_of(slip)
         self.adopted = False
         self.news: News | None = None  # its end
 
@@ -83,8 +85,20 @@ class Attempt:
             return News(STARTED, self.key, self.started)
         return News(STARTING, self.key, self.starting) if self.starting else None
 
+    @property
+    def conducts(self) -> bool:
+        """Its main process is the one that runs several containers (podrun.py)."""
+        return bool(self.slip.places) and self.phase in (POD, RUNNING)
+
+    @property
+    def told(self) -> bool:
+        """The process that ran several containers has told how it all ended."""
+        return bool(self.slip.places) and bool(read_tale(self.slip.tale).closed)
+
     def close_news(self, now: int) -> News:
         """Its end, once nothing of it is alive. ``now``: ms since the epoch."""
+        if self.slip.places and not self.error:
+            return self._close_pod(now)
         if self.error:
             self.news = News(EXITED, self.key, now, self.cause or START_FAILED, name=self.slip.name, reason=self.error)
             return self.news
@@ -104,6 +118,19 @@ class Attempt:
             reason,
             self.usage.cpu_ms,
             peak,
+        )
+        return self.news
+
+    def _close_pod(self, now: int) -> News:
+        end = PodEnd(self.slip, self.cgroup, OUT_OF_MEMORY)
+        cause = self.cause or end.cause
+        self.started = self.started or end.started(cause)
+        peak = self.cgroup.peak_mib() if self.cgroup is not None else 0
+        self.news = News(
+            *(EXITED, self.key, max(now, self.started), cause, self.started),
+            cpu_ms=self.usage.cpu_ms,
+            peak_mib=peak or self.usage.peak_mib,
+            containers=end.containers,
         )
         return self.news
 

@@ -202,6 +202,8 @@ class Cgroups:
             home = found.own / "tasks"
         else:
             self.root, home = self._settle(name, found)
+        self.home = str(home)  # the file that moves a thread of ours back
+        self.enter_file = _FILES[found.version].enter  # of any cgroup
         try:
             self._home = os.open(home, os.O_WRONLY | os.O_CLOEXEC)
         except OSError as error:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from batchery.core.messages import Report
 from batchery.core.model import AttemptKey, Capacity, Resources
+from batchery.core.pod import Part
 
 
 class EngineError(Exception):
@@ -48,6 +49,26 @@ class Container(Struct, frozen=True):
     login: tuple[str, str] = ("", "")  # user and password at the image's registry, if the definition names a secret
     secrets: tuple[Wanted, ...] = ()  # an engine sees none: their values are in `environment`
     login_from: Wanted | None = None  # an engine sees none: its value is `login`
+    # Of several containers; what these mean is core/pod.py's to say (`part`).
+    entrypoint: tuple[str, ...] = ()  # in place of the image's, where given
+    decides: bool = True  # the attempt ends as it does
+    after: tuple[tuple[str, str], ...] = ()  # (name of another one, condition)
+    start_timeout: int = 0  # ms
+    limit_vcpus: int = 0  # thousandths that it may use at most, 0 for no limit
+    kubernetes: str = ""  # JSON of spec.ekspod.Extras
+
+    @property
+    def part(self) -> Part:
+        return Part(self.name, self.essential, self.decides, self.after, self.start_timeout, self.stop_timeout)
+
+
+class Sharing(Struct, frozen=True):
+    """What several containers of an attempt share. "" is the runtime's default."""
+
+    ipc: str = ""  # host, task or none
+    pid: str = ""  # host or task
+    network: bool = True  # the host's, as without several
+    group: int = -1  # that owns their scratch space, -1 for none
 
 
 class Order(Struct, frozen=True):
@@ -62,6 +83,8 @@ class Order(Struct, frozen=True):
     environment_name: str
     timeout: int = 0  # ms from the start, 0 for none; the engine enforces it even when the server is away
     address_index: int = 0  # reserved for gangs
+    several: bool = False  # a pod: its containers are told apart, even if there is only one
+    sharing: Sharing = Sharing()
 
     @property
     def wants(self) -> bool:

@@ -30,13 +30,22 @@ def rule_for(rules: Mapping[str, ImageRule], image: str) -> ImageRule | None:
     return None
 
 
-def entry(rules: Mapping[str, ImageRule], image: str, command: Sequence[str], environment: Mapping[str, str]) -> Entry:
-    """Entry point and command, and the environment with what the rule adds; the job's own variables win."""
+def entry(
+    rules: Mapping[str, ImageRule],
+    image: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    entrypoint: Sequence[str] = (),
+) -> Entry:
+    """Entry point and command, and the environment with what the rule adds; the job's own variables win.
+
+    ``entrypoint``: the container's own, in place of the image's.
+    """
     rule = rule_for(rules, image)
     if rule is None:
-        return Entry(tuple(command), {"PATH": DEFAULT_PATH, **environment})
+        return Entry((*entrypoint, *command), {"PATH": DEFAULT_PATH, **environment})
     given = {"PATH": rule.path or DEFAULT_PATH, **rule.environment}
-    return Entry((*rule.entrypoint, *command), {**given, **environment})
+    return Entry((*(entrypoint or rule.entrypoint), *command), {**given, **environment})
 
 
 def cannot_start(argv: Sequence[str], image: str, error: int) -> str:

@@ -7,6 +7,7 @@ synced: the file has to outlive the agent, not the host; what was noted on anoth
 """
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,10 @@ class Slip(Struct, omit_defaults=True):
     workdir: str = ""
     cgroup: str = ""
     keep: bool = False  # the workdir stays
+    places: list[str] = []  # names of several containers; `cgroup` has a line for each
+    aside: list[str] = []  # those of them that do not decide
+    logs: list[str] = []  # and of each the log
+    tale: str = ""  # what their process tells (podfiles.py)
 
 
 class Boot(Struct, tag="boot", omit_defaults=True):
@@ -50,6 +55,7 @@ class Begun(Struct, tag="begun", omit_defaults=True):
     pid: int
     started: int = 0
     clock: int = 0
+    pod: bool = False  # the process is the one that runs several containers
 
 
 class Over(Struct, tag="over", omit_defaults=True):
@@ -102,6 +108,12 @@ class Journal:
     def close(self) -> None:
         self.flush()
         os.close(self._fd)
+
+    def note(self, slip: Slip) -> None:
+        """Before anything is started: what is not noted is not started. Raises OSError."""
+        self.add(Noted(slip))
+        if not self.flush():
+            raise OSError(errno.EIO, "the journal cannot be written", str(self.path))
 
     def add(self, line: Line) -> None:
         self._buffer.append(_encoder.encode(line) + b"\n")

@@ -12,6 +12,10 @@ def signal_trees(attempts: Sequence[Attempt], number: signal.Signals) -> None:
     """To every process of each of these: by cgroup, or else by group and one look at all processes."""
     scan: list[Attempt] = []
     for attempt in attempts:
+        if attempt.conducts:
+            census.signal_pid(attempt.pid, number)
+            if number == signal.SIGTERM:  # it tells the others, each in its turn
+                continue
         if attempt.cgroup is None:
             census.signal_group(attempt.pid, number)
             scan.append(attempt)

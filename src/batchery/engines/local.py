@@ -10,18 +10,20 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
 import batchery
 from batchery.config import Process
-from batchery.core.messages import Report
-from batchery.core.model import AttemptKey, Capacity
+from batchery.core.messages import Exited, Report
+from batchery.core.model import START_FAILED, AttemptKey, Capacity, ContainerEnd
 from batchery.engines import places, reaper, wire
-from batchery.engines.engine import EngineError, Order, Survey
-from batchery.engines.images import entry
+from batchery.engines.engine import Container, EngineError, Order, Survey
+from batchery.engines.images import Entry, entry
 from batchery.engines.line import Line
+from batchery.engines.podfiles import Place
 from batchery.engines.spawn import identity_of
 from batchery.engines.ulimits import ulimits
 
@@ -249,15 +251,48 @@ class LocalEngine:
 
     async def launch(self, orders: list[Order]) -> None:
         tasks = [self._task(order) for order in orders]
+        if any(task.pod for task in tasks) and not self._knows_pods():
+            tasks = self._refuse_pods(tasks)
         for task in tasks:
             if task.key not in self._acks:
                 self._orders[task.key] = task
         self._send(wire.Launch(tasks))
 
     def _task(self, order: Order) -> wire.Task:
+        if order.several:
+            places = tuple(self._place(container) for container in order.containers)
+            return wire.task_of(order, ("-",), places[0].environment, pod=places)
         container = order.containers[0]
-        run = entry(self._process.images, container.image, container.command, container.environment)
+        run = self._entry(container)
         return wire.task_of(order, run.argv, run.environment, ulimits(container.spec))
+
+    def _entry(self, container: Container) -> Entry:
+        rules = self._process.images
+        return entry(rules, container.image, container.command, container.environment, container.entrypoint)
+
+    def _place(self, container: Container) -> Place:
+        run = self._entry(container)
+        return Place(
+            *(container.name, container.image, run.argv, run.environment, container.log_path),
+            *(container.resources.memory, container.resources.gpus, container.essential, container.decides),
+            *(container.after, container.start_timeout, container.stop_timeout, tuple(ulimits(container.spec))),
+        )
+
+    def _knows_pods(self) -> bool:
+        return self._welcome is not None and self._welcome.protocol >= wire.SEVERAL
+
+    def _refuse_pods(self, tasks: list[wire.Task]) -> list[wire.Task]:
+        """An agent of an older version would run the first container alone: these fail to start, the rest is left."""
+        assert self._welcome is not None
+        words = f"CannotStartContainerError: jobs are run by an agent of Batchery {self._welcome.version}, which knows "
+        words += "no jobs of several containers; it ends with the last of its jobs"
+        now = time.time_ns() // 1_000_000
+        for task in tasks:
+            if task.pod:
+                ends = tuple(ContainerEnd(place.name, None, words, place.decides) for place in task.pod)
+                self._inbox.append(Exited(task.key, now, START_FAILED, containers=ends))
+                self._arrived.set()
+        return [task for task in tasks if not task.pod]
 
     async def kill(self, keys: list[AttemptKey], grace: int) -> None:
         for key in keys:

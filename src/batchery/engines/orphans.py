@@ -12,10 +12,11 @@ from pathlib import Path
 
 from batchery.core.model import AttemptKey
 from batchery.engines import census
-from batchery.engines.attempt import CLEARING, ENDED, RUNNING, Attempt
+from batchery.engines.attempt import CLEARING, ENDED, POD, RUNNING, Attempt
+from batchery.engines.clocks import clock, wall
 from batchery.engines.journal import Begun, Memory
-from batchery.engines.logindex import LogIndex
-from batchery.engines.runner import DEADLINE, Runner, clock, wall
+from batchery.engines.podhost import adopt_cgroups, indexes_of
+from batchery.engines.runner import DEADLINE, LOOK, Runner
 from batchery.engines.spawn import Usage
 
 POLL = 50  # ms between looks
@@ -55,17 +56,22 @@ class Orphans:
         runner.live += 1
         runner.room.take_again(attempt.slip.share)
         attempt.adopted = True
-        attempt.index = LogIndex(attempt.slip.log_path, resume=True)
+        attempt.index = indexes_of(attempt.slip, resume=True)
         if runner.cgroups is not None and attempt.slip.cgroup and same_boot:
-            attempt.cgroup = runner.cgroups.adopt(attempt.slip.cgroup)
+            attempt.cgroup = adopt_cgroups(runner.cgroups, attempt.slip)
         if begun is None:
             begun = _unnoted(attempt.key, living)
-        if begun is None or not begun.started or not same_boot:
+        conducted = begun is not None and begun.pod and bool(attempt.slip.places)
+        if begun is None or not (begun.started or conducted) or not same_boot:
             runner.main_ended(attempt, None)
             return
         attempt.pid, attempt.started, attempt.clock = begun.pid, begun.started, begun.clock
         attempt.phase = RUNNING
         self._waiting[attempt.key] = 0
+        if conducted:  # its tale says whether it has started
+            attempt.phase, attempt.started, attempt.starting = POD, 0, wall()
+            runner.alarm(clock(), attempt, LOOK)
+            return
         if attempt.slip.timeout:
             runner.alarm(begun.clock + attempt.slip.timeout, attempt, DEADLINE)
 
@@ -124,10 +130,12 @@ class Orphans:
 
 
 def _unnoted(key: AttemptKey, living: list[census.Stat]) -> Begun | None:
-    """The agent was killed between the spawn and the note: the leader of a session is the main process."""
+    """The agent was killed between the spawn and the note: the leader of a session is the main process, and its
+    parent none of the attempt's."""
+    pids = {stat.pid for stat in living}
     for stat in living:
-        if stat.session == stat.pid and census.key_of(stat.pid) == str(key):
+        if stat.session == stat.pid and stat.parent not in pids and census.key_of(stat.pid) == str(key):
             age = max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - stat.born / os.sysconf("SC_CLK_TCK"))
             ms = round(age * 1000)
-            return Begun(key, stat.pid, wall() - ms, clock() - ms)
+            return Begun(key, stat.pid, wall() - ms, clock() - ms, pod=True)
     return None

@@ -10,47 +10,32 @@ by cgroup, or among the orphans that this process inherits as a subreaper) is ki
 the end told, and room made.
 """
 
-import errno
 import heapq
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable
 
 from batchery.core.model import NO_CAPACITY, TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey
 from batchery.engines import census
-from batchery.engines.attempt import CLEARING, ENDED, PROLOG, RUNNING, SHIM, Attempt
+from batchery.engines.attempt import CLEARING, ENDED, POD, PROLOG, RUNNING, SHIM, Attempt
 from batchery.engines.cgroups import Cgroups
+from batchery.engines.clocks import clock, wall
 from batchery.engines.images import cannot_start
-from batchery.engines.journal import Acked, Begun, Journal, Memory, Noted, Over, Slip
+from batchery.engines.journal import Acked, Begun, Journal, Memory, Over
 from batchery.engines.killing import kill_rest, signal_trees
+from batchery.engines.logdirs import LogDirs
 from batchery.engines.logindex import PERIOD
+from batchery.engines.memo import Memo
+from batchery.engines.podfiles import read_tale
+from batchery.engines.podhost import LOOK_MS, CgroupSet, forget_pod, give_cgroups, program, slip_of, take_cgroups
 from batchery.engines.room import Room
 from batchery.engines.spawn import End, Identity, Program, exec_error, spawn
 from batchery.engines.strays import Strays
 from batchery.engines.wire import EXITED, S_HELD, News, Settings, State, Task
 from batchery.engines.workdirs import Workdirs
 
-REMEMBERED = 10_000  # keys killed before they came, and keys acknowledged
 LOOKS = 2  # rounds of sampling that an order is held for in vain: between one and one and a half seconds
-KILL, CLEAR, DEADLINE = "kill", "clear", "deadline"  # kinds of alarms
-
-
-def wall() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def clock() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
-class Memo(dict[AttemptKey, str]):
-    """The last so many keys, each with the cause it was handed back for."""
-
-    def add(self, key: AttemptKey, cause: str = WITHDRAWN) -> None:
-        self.setdefault(key, cause)
-        if len(self) > REMEMBERED:
-            del self[next(iter(self))]
+KILL, CLEAR, DEADLINE, LOOK = "kill", "clear", "deadline", "look"  # kinds of alarms
 
 
 class Runner:
@@ -83,7 +68,7 @@ class Runner:
         self._alarms: list[tuple[int, AttemptKey, str]] = []
         self._sample_at = 0
         self._looks: dict[AttemptKey, int] = {}  # at what is held, and still was the time before
-        self._logs: set[str] = set()
+        self._logs = LogDirs()
         self._watch, self._unwatch = watch, unwatch
 
     # ---------------------------------------------------------------------------------------------- wishes
@@ -142,7 +127,7 @@ class Runner:
     def memories(self) -> dict[AttemptKey, Memory]:
         """What a compact journal has to say."""
         return {
-            a.key: Memory(a.slip, Begun(a.key, a.pid, a.started, a.clock) if a.pid else None, a.news)
+            a.key: Memory(a.slip, Begun(a.key, a.pid, a.started, a.clock, a.conducts) if a.pid else None, a.news)
             for a in self.attempts.values()
         }
 
@@ -172,48 +157,53 @@ class Runner:
                 self._begin(task)
 
     def _begin(self, task: Task) -> None:
-        slip = Slip(
-            task.key,
-            task.name,
-            task.log_path,
-            task.timeout,
-            task.grace,
-            self.room.take(task),
-            keep=self.settings.keep_workdirs,
-        )
+        slip = slip_of(task, self.room.take(task), self.settings.keep_workdirs, self.journal.path.parent)
         attempt = Attempt(slip, self.identity, task)
         self.attempts[task.key] = attempt
         self.live += 1
         try:
             slip.workdir = self.workdirs.take(task.task_id, self.identity, slip.keep)
             if self.cgroups is not None and slip.share.memory:
-                attempt.cgroup = self.cgroups.take(slip.share.memory)
+                attempt.cgroup = take_cgroups(self.cgroups, task, slip)
                 slip.cgroup = attempt.cgroup.name
-            self._prepare_log(task.log_path)
-            self._note(slip)
+            for path in slip.logs or (task.log_path,):
+                self._logs.prepare(path)
+            self.journal.note(slip)
         except OSError as error:
             self._fail(attempt, f"CannotStartContainerError: {error.strerror}: {error.filename}")
             return
-        if self.settings.prolog and task.argv:
+        if (prolog := bool(self.settings.prolog and task.argv)) or task.pod:
             attempt.starting = wall()
             self._tell_again(attempt)
+        if prolog:
             self._spawn(attempt, self.settings.prolog, PROLOG)
         else:
+            self._main(attempt, task)
+
+    def _main(self, attempt: Attempt, task: Task) -> None:
+        """What the attempt is for: its only container, or the process that runs several."""
+        if not task.pod:
             self._spawn(attempt, task.argv, RUNNING)
+            return
+        try:
+            made = program(task, attempt.slip, self.identity, self.cgroups, self.basics, self.room.gpus)
+            attempt.pid = spawn(made).pid
+        except (OSError, ValueError) as error:
+            self._fail(attempt, f"CannotStartContainerError: {error}")
+            return
+        self._pids[attempt.pid] = attempt
+        attempt.phase = POD
+        self.journal.add(Begun(attempt.key, attempt.pid, pod=True))
+        self.alarm(clock() + LOOK_MS, attempt, LOOK)
 
-    def _note(self, slip: Slip) -> None:
-        """Before anything is started: what is not noted is not started. Raises OSError."""
-        self.journal.add(Noted(slip))
-        if not self.journal.flush():
-            raise OSError(errno.EIO, "the journal cannot be written", str(self.journal.path))
-
-    def _prepare_log(self, log_path: str) -> None:
-        directory = os.path.dirname(log_path)
-        if directory not in self._logs or not os.path.isdir(directory):
-            os.makedirs(directory, exist_ok=True)
-            if len(self._logs) > 10_000:
-                self._logs.clear()
-            self._logs.add(directory)
+    def _look(self, attempt: Attempt) -> None:
+        """Whether all of several containers that are to be started have been."""
+        if attempt.phase != POD:
+            return
+        if at := read_tale(attempt.slip.tale).running:
+            self._started(attempt, at)
+        else:
+            self.alarm(clock() + LOOK_MS, attempt, LOOK)
 
     def _spawn(self, attempt: Attempt, argv: tuple[str, ...], phase: str) -> None:
         task = attempt.task
@@ -227,7 +217,8 @@ class Runner:
         try:
             os.chdir(attempt.slip.workdir)
             if attempt.cgroup is not None and self.cgroups is not None:
-                self.cgroups.enter(attempt.cgroup)
+                inside = attempt.cgroup.each[0] if isinstance(attempt.cgroup, CgroupSet) else attempt.cgroup
+                self.cgroups.enter(inside)
                 try:
                     spawned = spawn(program)
                 finally:
@@ -249,15 +240,15 @@ class Runner:
         else:
             self.journal.add(Begun(attempt.key, attempt.pid))
 
-    def _started(self, attempt: Attempt) -> None:
+    def _started(self, attempt: Attempt, at: int = 0) -> None:
+        """``at``: ms since the epoch, 0 for now."""
         attempt.phase = RUNNING
-        attempt.started = wall()
-        now = clock()
-        attempt.clock = now
-        self.journal.add(Begun(attempt.key, attempt.pid, attempt.started, now))
+        attempt.started = at or wall()
+        attempt.clock = clock() - (wall() - at if at else 0)
+        self.journal.add(Begun(attempt.key, attempt.pid, attempt.started, attempt.clock, attempt.conducts))
         self._tell_again(attempt)
         if attempt.slip.timeout:
-            self.alarm(now + attempt.slip.timeout, attempt, DEADLINE)
+            self.alarm(attempt.clock + attempt.slip.timeout, attempt, DEADLINE)
 
     def shim_said(self, key: AttemptKey) -> None:
         """The shim's descriptor is readable: it has executed the program, or could not."""
@@ -301,7 +292,7 @@ class Runner:
         if attempt.phase == PROLOG and not attempt.cause and not attempt.error:
             if end.code == 0:
                 assert attempt.task is not None
-                self._spawn(attempt, attempt.task.argv, RUNNING)
+                self._main(attempt, attempt.task)
                 return
             attempt.error = f"CannotStartContainerError: prolog exited with {end.code}"
         self.main_ended(attempt, end.code)
@@ -309,6 +300,7 @@ class Runner:
     def main_ended(self, attempt: Attempt, code: int | None) -> None:
         """Its main process has ended (``code`` None: nobody knows how)."""
         attempt.code = code
+        self._look(attempt)
         attempt.phase = CLEARING
         attempt.patience = 10
         self._clear(attempt)
@@ -327,16 +319,17 @@ class Runner:
 
     def _finish(self, attempt: Attempt) -> None:
         now = wall()
-        lost = attempt.code is None and not attempt.error and not attempt.cause
+        lost = attempt.code is None and not attempt.error and not attempt.cause and not attempt.told
         news = attempt.lost_news(now) if lost else attempt.close_news(now)
         attempt.phase = ENDED
         attempt.index.sample(now)
         self.live -= 1
         if attempt.cgroup is not None and self.cgroups is not None:
-            self.cgroups.give(attempt.cgroup)
+            give_cgroups(self.cgroups, attempt.cgroup)
             attempt.cgroup = None
         self.workdirs.give(attempt.slip.workdir, attempt.slip.keep)
         self.room.give(attempt.slip.share)
+        forget_pod(attempt.slip)
         attempt.task = None
         self.journal.add(Over(news))
         self.told.append(news)
@@ -348,8 +341,9 @@ class Runner:
         fresh = [a for a in attempts if not a.cause]
         for attempt in attempts:
             attempt.cause = attempt.cause or cause
-            if not attempt.deadline or now + grace < attempt.deadline:
-                attempt.deadline = now + grace
+            patience = max(grace, attempt.slip.grace) if grace and attempt.conducts else grace
+            if not attempt.deadline or now + patience < attempt.deadline:
+                attempt.deadline = now + patience
                 self.alarm(attempt.deadline, attempt, KILL)
         signal_trees(fresh, signal.SIGTERM)
 
@@ -391,6 +385,8 @@ class Runner:
                 self._clear(attempt)
             elif attempt.phase == CLEARING:
                 continue
+            elif kind == LOOK:
+                self._look(attempt)
             elif kind == KILL:
                 late.append(attempt)
                 self.alarm(now + 500, attempt, KILL)

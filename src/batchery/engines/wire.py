@@ -14,8 +14,10 @@ from msgspec import Struct
 from batchery.core.messages import Exited, Lost, Report, Started, Starting
 from batchery.core.model import AttemptKey, ContainerEnd
 from batchery.engines.engine import Order
+from batchery.engines.podfiles import Place
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
+SEVERAL: Final = 2  #: from this one on an agent runs several containers
 FRAME_MAX: Final = 256 * 1024 * 1024  # bytes; larger is not ours
 
 # Kinds of News.
@@ -60,6 +62,7 @@ class Task(Struct, array_like=True, frozen=True):
     timeout: int  # ms, 0: none
     grace: int  # ms between SIGTERM and SIGKILL at a timeout
     limits: tuple[tuple[str, int, int], ...] = ()  # ulimits: name, soft, hard
+    pod: tuple[Place, ...] = ()  # several containers; then argv, environment and limits above are nobody's
 
 
 class News(Struct, array_like=True, frozen=True):
@@ -76,6 +79,7 @@ class News(Struct, array_like=True, frozen=True):
     cpu_ms: int = 0
     peak_mib: int = 0
     host: str = ""
+    containers: tuple[ContainerEnd, ...] = ()  # of several
 
 
 class State(Struct, array_like=True, frozen=True):
@@ -186,9 +190,13 @@ class Frames:
 
 
 def task_of(
-    order: Order, argv: tuple[str, ...], environment: dict[str, str], limits: tuple[tuple[str, int, int], ...] = ()
+    order: Order,
+    argv: tuple[str, ...],
+    environment: dict[str, str],
+    limits: tuple[tuple[str, int, int], ...] = (),
+    pod: tuple[Place, ...] = (),
 ) -> Task:
-    """The order of one attempt (a pod of one container), with what is to be run for it."""
+    """The order of one attempt, with what is to be run for it."""
     container = order.containers[0]
     return Task(
         order.key,
@@ -206,6 +214,7 @@ def task_of(
         order.timeout,
         container.stop_timeout,
         limits,
+        pod,
     )
 
 
@@ -217,5 +226,7 @@ def report_of(news: News) -> Report:
         return Starting(news.key, news.at)
     if news.kind == LOST:
         return Lost(news.key, news.at, news.host)
-    containers = (ContainerEnd(news.name, news.exit_code, news.reason),) if news.name else ()
+    containers = news.containers
+    if not containers and news.name:
+        containers = (ContainerEnd(news.name, news.exit_code, news.reason),)
     return Exited(news.key, news.at, news.cause, news.started, containers, news.cpu_ms, news.peak_mib)

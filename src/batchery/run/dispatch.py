@@ -28,6 +28,7 @@ log = logging.getLogger("batchery.dispatch")
 SPECS_KEPT = 20_000  #: requests of jobs just submitted, so that their launch reads nothing
 LAUNCH_MAX = 256  #: orders in one call
 RESYNC_S = 1.0
+ONE_CONTAINER = ("docker", "podman", "slurm")  #: engines that do not run several
 
 
 class Dispatcher:
@@ -137,7 +138,11 @@ class Dispatcher:
             job = world.jobs[key.job]
             spec = self._specs.get(job.seq) or specs[job.seq]
             try:
-                orders.append(self._order(key, job, spec))
+                made = self._order(key, job, spec)
+                if made.several and self._engine.name in ONE_CONTAINER:
+                    self._fail(key, f"CannotStartContainerError: {self._engine.name} runs one container a job so far")
+                    continue
+                orders.append(made)
             except Exception as error:  # a fault of ours must not stop the queue, nor be silent
                 log.exception("%s cannot be composed", key)
                 self._fail(key, f"CannotStartContainerError: {error}")
@@ -168,6 +173,7 @@ class Dispatcher:
     def _unresolved(self, order: Order, words: str) -> None:
         self._fail(order.key, words, order.containers[0].name)
 
-    def _fail(self, key: AttemptKey, words: str, container: str = "default") -> None:
-        end = ContainerEnd(container, None, words)
+    def _fail(self, key: AttemptKey, words: str, container: str = "") -> None:
+        streams = self._loop.world.jobs[key.job].shape.streams if key in self._loop.world.live else ()
+        end = ContainerEnd(container or (streams[0][0] if streams else "default"), None, words)
         self._loop.report([Exited(key, self._loop.now(), START_FAILED, containers=(end,))])

@@ -13,8 +13,9 @@ Merge rules, by API_ContainerOverrides, API_SubmitJob and the user guide ("Job d
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -22,6 +23,10 @@ from batchery.api.shapes import (
     ConsumableResourceProperties,
     ContainerOverrides,
     ContainerProperties,
+    EcsPropertiesOverride,
+    EcsTaskProperties,
+    EksPodProperties,
+    EksPropertiesOverride,
     EvaluateOnExit,
     JobDependency,
     JobTimeout,
@@ -34,6 +39,10 @@ from batchery.api.shapes import (
 from batchery.core.messages import Refused
 from batchery.core.model import Resources
 from batchery.spec.consumables import in_effect
+from batchery.spec.ecs import merged_task, pod_of_task
+from batchery.spec.eks import merged_pod
+from batchery.spec.ekspod import pod_of_eks, reserved
+from batchery.spec.pod import SharedPod, total
 
 #: What the AWS_BATCH_* variables that the service adds take of ECS's 8192 bytes of overrides (user guide, "about 500").
 INJECTED_BYTES: Final = 500
@@ -46,6 +55,8 @@ class Overrides(Structure, kw_only=True):
 
     parameters: dict[str, str] | None = None
     container_overrides: ContainerOverrides | None = None
+    ecs_properties_override: EcsPropertiesOverride | None = None
+    eks_properties_override: EksPropertiesOverride | None = None
     retry_strategy: RetryStrategy | None = None
     propagate_tags: bool | None = None
     timeout: JobTimeout | None = None
@@ -67,6 +78,9 @@ class Effective(msgspec.Struct, frozen=True):
     consumables: ConsumableResourceProperties | None  # as sent
     override_bytes: int  # what AWS would hand to ECS as overrides, about
     spec: str  # the container as JSON
+    ecs: EcsTaskProperties | None = None  # of several containers: merged and substituted, as everything here
+    eks: EksPodProperties | None = None
+    pod: SharedPod | None = None  # either of them, as engines need it; `container` is empty then
 
 
 _definitions: Final = msgspec.json.Decoder(RegisterJobDefinitionRequest)
@@ -89,11 +103,12 @@ def effective(definition_doc: str, submit_doc: str) -> Effective:
     given = definition.container_properties or ContainerProperties()
     merged = merge(given, overrides.container_overrides or ContainerOverrides())
     container = msgspec.structs.replace(merged, command=substitute(merged.command or [], parameters))
+    several = _several(definition, overrides, lambda command: substitute(command, parameters))
     timeout = overrides.timeout if limited(overrides.timeout) else definition.timeout
     propagate = definition.propagate_tags if overrides.propagate_tags is None else overrides.propagate_tags
     return Effective(
         container=container,
-        resources=resources_of(container),
+        resources=several.resources if several else resources_of(container),
         parameters=parameters,
         retry=lowered(overrides.retry_strategy or definition.retry_strategy),
         timeout=timeout if limited(timeout) else None,
@@ -103,9 +118,41 @@ def effective(definition_doc: str, submit_doc: str) -> Effective:
         consumables=in_effect(
             definition.consumable_resource_properties, overrides.consumable_resource_properties_override
         ),
-        override_bytes=_override_bytes(given, container, overrides.container_overrides),
-        spec=_encoder.encode(container).decode(),
+        override_bytes=several.override_bytes
+        if several
+        else _override_bytes(given, container, overrides.container_overrides),
+        spec="" if several else _encoder.encode(container).decode(),
+        ecs=several.ecs if several else None,
+        eks=several.eks if several else None,
+        pod=several.pod if several else None,
     )
+
+
+class _Several(NamedTuple):
+    """Of a definition of several containers."""
+
+    pod: SharedPod
+    resources: Resources
+    override_bytes: int
+    ecs: EcsTaskProperties | None = None
+    eks: EksPodProperties | None = None
+
+
+def _several(
+    definition: RegisterJobDefinitionRequest, overrides: Overrides, fill: Callable[[list[str]], list[str]]
+) -> _Several | None:
+    """None for one of a single container."""
+    if definition.ecs_properties is not None:
+        task = merged_task(definition.ecs_properties, overrides.ecs_properties_override, merge, fill)
+        pod = pod_of_task(task)
+        size = len(_encoder.encode(overrides.ecs_properties_override)) + INJECTED_BYTES
+        return _Several(pod, total([resources_of(part.container) for part in pod.containers]), size, ecs=task)
+    if definition.eks_properties is not None:
+        merged = merged_pod(definition.eks_properties, overrides.eks_properties_override, fill)
+        pod = pod_of_eks(merged)
+        each = {part.name: resources_of(part.container) for part in pod.containers}
+        return _Several(pod, reserved(pod, each), 0, eks=merged)
+    return None
 
 
 def limited(timeout: JobTimeout | None) -> bool:

@@ -25,6 +25,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 JOB_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 _SPACE: Final = UUID("6f1d1c2c-54a7-5a3f-9f0e-5f7c4a1e9b10")
+_FILE_CHARS: Final = 100  #: of a container's name in that of its log file
 _ARN: Final = re.compile(r"arn:([a-z0-9-]+):([a-z0-9-]+):([a-z0-9-]*):([0-9]*):([a-z-]+)/(.+)", re.DOTALL)
 
 
@@ -148,6 +149,21 @@ def container_instance_arn(environment: str) -> str:
     return f"{head}:container-instance/{cluster}/{uuid5(_SPACE, environment + '#instance').hex}"
 
 
+def node_uid(environment: str) -> str:
+    """The UID of the Kubernetes node that an environment on EKS would have: this host's."""
+    return str(uuid5(_SPACE, environment + "#node"))
+
+
+def node_name(environment: str) -> str:
+    """The name of that node."""
+    return f"node-{uuid5(_SPACE, environment + '#node').hex[:12]}"
+
+
+def pod_name(task: str) -> str:
+    """The name of an attempt's pod: ``aws-batch.`` and the task's id."""
+    return f"aws-batch.{UUID(task)}"
+
+
 # ------------------------------------------------------------------------------------------------------------ logs
 
 
@@ -161,4 +177,6 @@ def log_path(logs_dir: Path, task: str, container: str = "default") -> Path:
 
     The digits are the task id's last two: the first ones are of a time. Decision 103.
     """
+    if len(container) > _FILE_CHARS:
+        container = f"{container[:_FILE_CHARS]}-{uuid5(_SPACE, container).hex}"
     return logs_dir / f"{task[-2:]}/{task}.{container}.log"

@@ -11,6 +11,8 @@ from batchery.config import Limits
 from batchery.core.messages import Refused
 from batchery.spec.consumables import check_consumables
 from batchery.spec.container import FARGATE, check_container, check_task, task_of
+from batchery.spec.ecs import check_ecs
+from batchery.spec.eks import check_eks
 from batchery.spec.kinds import check_kinds
 from batchery.spec.names import NAME
 from batchery.spec.rules import check_legacy, check_needed, check_retry, check_timeout, refuse_later
@@ -30,8 +32,6 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
         (
             ("type multinode", ask.type if ask.type == "multinode" else None),
             ("nodeProperties", ask.node_properties),
-            ("ecsProperties", ask.ecs_properties),
-            ("eksProperties", ask.eks_properties),
             ("schedulingPriority", ask.scheduling_priority),
         )
     )
@@ -44,6 +44,10 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
     check_consumables(ask.consumable_resource_properties, limits)
     if ask.container_properties is not None:
         check_properties(ask.container_properties, ask.platform_capabilities)
+    elif ask.ecs_properties is not None:
+        check_ecs(ask.ecs_properties, ask.platform_capabilities)
+    elif ask.eks_properties is not None:
+        check_eks(ask.eks_properties)
 
 
 def check_properties(container: ContainerProperties, platforms: list[str] | None) -> None:

@@ -116,9 +116,17 @@ def check_needed(container: ContainerProperties, fargate: bool) -> None:
         raise Refused("vcpus must be at least 1", True)  # ours
     if container.memory is not None and container.memory < MEMORY_LEAST:
         raise Refused(f"Memory must be at least {MEMORY_LEAST} MiB", True)
-    if fargate and int(said["MEMORY"]) not in FARGATE.get(float(said["VCPU"]), ()):
-        pair = f"{said['VCPU']} vCPU and {said['MEMORY']} MiB"
-        raise Refused(f"Fargate does not offer {pair} together.", True)  # ours
+    if fargate:
+        check_pair([container.resource_requirements or []])
+
+
+def check_pair(containers: Iterable[Iterable[ResourceRequirement]]) -> None:
+    """What these take together is something that Fargate offers."""
+    said = [requirement for requirements in containers for requirement in requirements]
+    vcpus = sum(float(one.value) for one in said if one.type == "VCPU")
+    memory = sum(int(one.value) for one in said if one.type == "MEMORY")
+    if memory not in FARGATE.get(vcpus, ()):
+        raise Refused(f"Fargate does not offer {vcpus:g} vCPU and {memory} MiB together.", True)  # ours
 
 
 def check_legacy(vcpus: int | None, memory: int | None, fargate: bool) -> None:

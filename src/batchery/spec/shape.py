@@ -4,7 +4,9 @@ from typing import Final
 
 from batchery.api.shapes import ContainerProperties, RetryStrategy
 from batchery.core.model import Rule, Shape
+from batchery.spec.ecs import ALONE
 from batchery.spec.effective import Effective
+from batchery.spec.pod import SharedPod
 
 #: Of a log stream's name (user guide, "Using CloudWatch Logs with AWS Batch").
 PREFIX_CHARS: Final = 200
@@ -15,14 +17,29 @@ def shape_of(effective: Effective, definition_name: str) -> Shape:
     """``definition_name`` is the bare name: it begins the log streams unless awslogs-stream-prefix does."""
     retry, timeout = effective.retry, effective.timeout
     group, prefix = _streams(effective.container)
+    head = f"{prefix or definition_name[:PREFIX_CHARS]}/{ALONE}"
+    several: tuple[tuple[str, str, str], ...] = ()
+    if effective.pod is not None:
+        several = streams(effective.pod, definition_name)
+        _, group, head = next((one for one in several if one[0] == ALONE), several[0])
     return Shape(
         resources=effective.resources,
         attempts=(retry.attempts if retry else None) or 1,
         rules=_rules(retry),
         timeout=1000 * ((timeout.attempt_duration_seconds if timeout else None) or 0),
         log_group=group,
-        log_prefix=f"{prefix or definition_name[:PREFIX_CHARS]}/default",
+        log_prefix=head,
+        streams=several,
     )
+
+
+def streams(pod: SharedPod, definition_name: str) -> tuple[tuple[str, str, str], ...]:
+    """Of several containers each: its name, log group and the stream's name without the task's id."""
+    found = []
+    for part in pod.containers:
+        group, prefix = _streams(part.container)
+        found.append((part.name, group, f"{prefix or definition_name[:PREFIX_CHARS]}/{part.name}"))
+    return tuple(found)
 
 
 def _rules(retry: RetryStrategy | None) -> tuple[Rule, ...]:

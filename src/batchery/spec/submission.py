@@ -10,21 +10,31 @@ from typing import Final
 
 import msgspec
 
-from batchery.api.shapes import ContainerOverrides, ContainerProperties, SubmitJobRequest
+from batchery.api.shapes import (
+    ContainerOverrides,
+    ContainerProperties,
+    RegisterJobDefinitionRequest,
+    SubmitJobRequest,
+)
 from batchery.config import Limits
 from batchery.core.keys import NODE
 from batchery.core.messages import Refused
 from batchery.core.model import N_TO_N, SEQUENTIAL, WHOLE, Need, Shape, task_ref
 from batchery.spec.consumables import check_consumables
+from batchery.spec.ecs import check_ecs_override
 from batchery.spec.effective import Effective, Overrides, definition_of, effective
+from batchery.spec.eks import check_eks_override
+from batchery.spec.ekspod import check_pod_here
 from batchery.spec.names import JOB_NAME
 from batchery.spec.place import Place, check_mounted, placed
+from batchery.spec.pod import check_host_sharing
 from batchery.spec.registration import on_fargate
 from batchery.spec.rules import (
     check_command,
     check_environment,
     check_legacy,
     check_needed,
+    check_pair,
     check_requirements,
     check_retry,
     check_timeout,
@@ -61,13 +71,7 @@ def check_form(ask: SubmitJobRequest, size: int, limits: Limits) -> None:
     check_retry(ask.retry_strategy, limits)
     check_timeout(ask.timeout, limits)
     check_consumables(ask.consumable_resource_properties_override, limits)
-    refuse_later(
-        (
-            ("nodeOverrides", ask.node_overrides),
-            ("eksPropertiesOverride", ask.eks_properties_override),
-            ("ecsPropertiesOverride", ask.ecs_properties_override),
-        )
-    )
+    refuse_later((("nodeOverrides", ask.node_overrides),))
 
 
 def array_size(ask: SubmitJobRequest, limits: Limits) -> int:
@@ -89,6 +93,8 @@ def _text(ask: SubmitJobRequest, sent: ContainerOverrides | None) -> str:
     overrides = Overrides(
         parameters=ask.parameters,
         container_overrides=sent,
+        ecs_properties_override=ask.ecs_properties_override,
+        eks_properties_override=ask.eks_properties_override,
         retry_strategy=ask.retry_strategy,
         propagate_tags=ask.propagate_tags,
         timeout=ask.timeout,
@@ -140,19 +146,62 @@ def checked_shape(
     definition = definition_of(definition_doc)
     given = definition.container_properties or ContainerProperties()
     fargate = on_fargate(definition.platform_capabilities)
-    sent = _decoder.decode(overrides).container_overrides
-    if sent is not None:
-        _check_overrides(sent, given, fargate)
+    sent = _decoder.decode(overrides)
+    _check_kind(definition, sent, fargate)
+    if sent.container_overrides is not None:
+        _check_overrides(sent.container_overrides, given, fargate)
     merged = effective(definition_doc, overrides)
-    check_needed(merged.container, fargate)
-    here = placed(merged.container, place)
-    check_mounted(here)
-    if place.host_process:
-        check_host_process(here)
+    if merged.pod is not None:
+        check_several(merged, fargate, place)
+    else:
+        check_needed(merged.container, fargate)
+        check_here(merged.container, place)
     shape = shape_of(merged, definition_name)
     if merged.override_bytes > override_limit:
         return msgspec.structs.replace(shape, fault=TOO_LONG.format(override_limit))
     return shape
+
+
+def check_here(container: ContainerProperties, place: Place) -> None:
+    """Whether the engine can do what this container asks for. Raises Refused."""
+    here = placed(container, place)
+    check_mounted(here)
+    if place.host_process:
+        check_host_process(here)
+
+
+def check_several(merged: Effective, fargate: bool, place: Place) -> None:
+    """The containers of a pod under this submit's overrides, on this engine. Raises Refused."""
+    assert merged.pod is not None
+    parts = [part.container for part in merged.pod.containers]
+    if merged.ecs is not None and fargate:
+        check_pair([part.resource_requirements or [] for part in parts])
+    if merged.eks is not None:
+        check_pod_here(merged.eks)
+    for part in parts:
+        check_here(part, place)
+    if place.host_process:
+        check_host_sharing(merged.pod)
+
+
+def _check_kind(definition: RegisterJobDefinitionRequest, sent: Overrides, fargate: bool) -> None:
+    """Overrides are of the kind that the definition is of. Raises Refused."""
+    for name, given, properties in (
+        ("containerOverrides", sent.container_overrides, definition.container_properties),
+        ("ecsPropertiesOverride", sent.ecs_properties_override, definition.ecs_properties),
+        ("eksPropertiesOverride", sent.eks_properties_override, definition.eks_properties),
+    ):
+        if given is not None and properties is None:
+            raise Refused(f"{name} does not match the kind of the job definition")  # ours
+    if sent.ecs_properties_override is not None and definition.ecs_properties is not None:
+        check_ecs_override(sent.ecs_properties_override, definition.ecs_properties, fargate)
+    if sent.eks_properties_override is not None and definition.eks_properties is not None:
+        check_eks_override(sent.eks_properties_override, definition.eks_properties)
+
+
+def platforms_of(definition: RegisterJobDefinitionRequest) -> list[str] | None:
+    """Where a definition's jobs can run, for `runs_on`."""
+    return ["EKS"] if definition.eks_properties is not None else definition.platform_capabilities
 
 
 def _check_overrides(sent: ContainerOverrides, given: ContainerProperties, fargate: bool) -> None:

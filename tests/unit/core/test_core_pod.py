@@ -85,6 +85,7 @@ def test_success_of_what_failed_can_never_come():
     pod.ended("setup", 3)
     assert pod.step(1) == [Act(TERM, "log")]
     assert codes(pod) == {"setup": 3, "main": None}
+    assert not pod.running
     assert pod.ends[1].reason == "CannotStartContainerError: dependency setup exited with 3"
     pod.ended("log", 143)
     assert pod.over
@@ -168,6 +169,7 @@ def test_a_stop_ends_all_and_leaves_out_what_waits():
     assert pod.step(4) == []
     assert pod.over
     assert codes(pod) == {"main": None, "setup": 137}
+    assert not pod.running
 
 
 def test_a_stop_in_a_hurry_kills_what_is_still_being_started_too():

@@ -15,8 +15,8 @@ from batchery.engines.host import count_gpus
 from batchery.engines.images import DEFAULT_PATH, cannot_start, entry
 from batchery.engines.journal import Acked, Begun, Journal, Memory, Noted, Over, Slip
 from batchery.engines.logindex import LogIndex
+from batchery.engines.memo import Memo
 from batchery.engines.room import Share
-from batchery.engines.runner import Memo
 from batchery.engines.spawn import capped, exec_error, identity_of, program_path
 from batchery.engines.ulimits import ulimits
 from batchery.engines.wire import News, Task
@@ -151,7 +151,7 @@ def test_a_journal_that_cannot_be_made_compact_goes_on_as_it_is(tmp_path):
 
 
 def test_a_memo_keeps_the_last_keys_only(monkeypatch):
-    monkeypatch.setattr("batchery.engines.runner.REMEMBERED", 2)
+    monkeypatch.setattr("batchery.engines.memo.REMEMBERED", 2)
     memo = Memo()
     for number in (1, 2, 3):
         memo.add(key(number))

@@ -129,8 +129,6 @@ NODES: dict[str, Any] = {"numNodes": 1, "mainNode": 0, "nodeRangeProperties": []
 @pytest.mark.parametrize(
     ("member", "value"),
     [
-        ("ecsProperties", {"taskProperties": []}),
-        ("eksProperties", {}),
         ("schedulingPriority", 0),
     ],
 )
