@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from batchery.core.messages import Exited, Lost, Report, Started, Starting
 from batchery.core.model import EXIT, START_FAILED, TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey, ContainerEnd
 from batchery.engines.containerspec import Facts, Properties, create_request, platform, properties
-from batchery.engines.engine import Order
+from batchery.engines.engine import Container, Order
 from batchery.engines.logindex import LogIndex
 from batchery.engines.meter import Meter
 from batchery.engines.oomwatch import OomWatch
@@ -165,11 +165,10 @@ class Boxed:
 
     async def _prepare(self, order: Order) -> None:
         """Image, prolog, container. Raises NotStarted."""
-        image = order.containers[0].image
         settings = self.engine.settings
         wanted = properties(order.containers[0].spec)
         if settings.pull == "always":
-            await self._pull(image, wanted)
+            await self._pull(order.containers[0], wanted)
         if settings.prolog:
             self._tell_starting()
             await self._prolog(order)
@@ -180,9 +179,9 @@ class Boxed:
             request = create_request(order, wanted, settings, self.engine.owner, self.facts, self.engine.room.gpus)
         except ValueError as error:
             raise NotStarted(f"CannotCreateContainerError: {error}") from None
-        await self._create(image, wanted, request)
+        await self._create(order.containers[0], wanted, request)
 
-    async def _create(self, image: str, wanted: Properties, request: dict[str, Any]) -> None:
+    async def _create(self, container: Container, wanted: Properties, request: dict[str, Any]) -> None:
         settings = self.engine.settings
         for again in (True, False):
             self.creating = True
@@ -196,13 +195,15 @@ class Boxed:
                     raise NotStarted(f"CannotCreateContainerError: {DAEMON}{fault.message}") from None
             self.creating = False
             if settings.pull == "never":
-                raise NotStarted(f'CannotPullContainerError: image {image} is not here, and container.pull is "never"')
-            await self._pull(image, wanted)
+                raise NotStarted(
+                    f'CannotPullContainerError: image {container.image} is not here, and container.pull is "never"'
+                )
+            await self._pull(container, wanted)
 
-    async def _pull(self, image: str, wanted: Properties) -> None:
+    async def _pull(self, container: Container, wanted: Properties) -> None:
         self._tell_starting()
         try:
-            await self.engine.pull(image, platform(wanted))
+            await self.engine.pulls.get(container.image, platform(wanted), container.login)
         except RuntimeFault as fault:
             raise NotStarted(f"CannotPullContainerError: {DAEMON}{fault.message}") from None
         except OSError as error:

@@ -27,7 +27,7 @@ from batchery.engines.containerspec import ATTEMPT, FACTS, OWNER, Facts
 from batchery.engines.engine import EngineError, Order, Survey
 from batchery.engines.host import count_gpus
 from batchery.engines.logindex import PERIOD
-from batchery.engines.registries import credentials
+from batchery.engines.pulls import Pulls
 from batchery.engines.room import Room, Share
 from batchery.engines.runtime import Box, Runtime, RuntimeFault
 from batchery.engines.wire import task_of
@@ -58,7 +58,7 @@ class ContainerEngine:
         self._refused: dict[AttemptKey, str] = {}
         self._acked: dict[AttemptKey, None] = {}
         self._looks: dict[AttemptKey, int] = {}
-        self._pulls: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.pulls = Pulls(runtime, settings.registries)
         self._aside: set[asyncio.Task[None]] = set()
         self._removing = asyncio.Semaphore(REMOVALS)
         self._inbox: list[Report] = []
@@ -111,10 +111,11 @@ class ContainerEngine:
         """Let go; containers go on."""
         self._closed = True
         tasks = [boxed.task for boxed in self._attempts.values() if boxed.task is not None]
-        tasks += [*self._pulls.values(), *([self._ticker] if self._ticker is not None else [])]
+        tasks += [self._ticker] if self._ticker is not None else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.pulls.close()
         if self._aside:
             await asyncio.wait(self._aside, timeout=10)
         await self.runtime.close()
@@ -214,16 +215,6 @@ class ContainerEngine:
         self.tell(boxed.report)
         self.room.give(boxed.share)
         self._admit()
-
-    async def pull(self, image: str, platform: str) -> None:
-        """Once for all who wait for it. Raises RuntimeFault or OSError."""
-        key = (image, platform)
-        task = self._pulls.get(key)
-        if task is None:
-            auth = credentials(image, self.settings.registries)
-            task = self._pulls[key] = asyncio.create_task(self.runtime.pull(image, auth, platform))
-            task.add_done_callback(lambda _: self._pulls.pop(key, None))
-        await asyncio.shield(task)
 
     def unreachable(self, error: Exception) -> None:
         """Say so, once in a while."""

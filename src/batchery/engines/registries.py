@@ -14,14 +14,21 @@ def registry_of(image: str) -> str:
     return first if slash and ("." in first or ":" in first or first == "localhost") else HUB
 
 
-def credentials(image: str, registries: Mapping[str, Registry]) -> dict[str, str] | None:
-    """What X-Registry-Auth says, None for nothing. Raises OSError if the password's file cannot be read."""
+def credentials(
+    image: str, registries: Mapping[str, Registry], login: tuple[str, str] = ("", "")
+) -> dict[str, str] | None:
+    """What X-Registry-Auth says, None for nothing. ``login``: user and password that a definition brings, which win.
+
+    Raises OSError if the password's file cannot be read.
+    """
     registry = registry_of(image)
-    known = registries.get(registry)
-    if known is None:
-        return None
-    password = known.password
-    if known.password_file:
-        password = Path(known.password_file).read_text(encoding="utf-8").rstrip("\n")
+    username, password = login
+    if not username:
+        known = registries.get(registry)
+        if known is None:
+            return None
+        username, password = known.username, known.password
+        if known.password_file:
+            password = Path(known.password_file).read_text(encoding="utf-8").rstrip("\n")
     address = "https://index.docker.io/v1/" if registry == HUB else registry
-    return {"username": known.username, "password": password, "serveraddress": address}
+    return {"username": username, "password": password, "serveraddress": address}
