@@ -15,3 +15,59 @@ from tests.outside.slurm import slurm
 from tools.members import plain, sent, unshown
 
 __all__ = ["registry", "runtimes", "slurm"]
+
+SENT = pytest.StashKey[dict[str, set[str]]]()
+PASSED = pytest.StashKey[set[str]]()
+
+
+def _now() -> str:
+    """The node id of the test that runs, fixtures of it included."""
+    return os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def members_sent(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Record the members of every successful call to AWS Batch."""
+    record = pytestconfig.stash.setdefault(SENT, {})
+    call = botocore.client.BaseClient._make_api_call
+
+    def recording(self: Any, operation_name: str, api_params: dict[str, Any]) -> Any:
+        answer = call(self, operation_name, api_params)
+        service = self.meta.service_model
+        if service.service_name == "batch" and (shape := service.operation_model(operation_name).input_shape):
+            record.setdefault(_now(), set()).update(sent(shape, api_params))
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.client.BaseClient, "_make_api_call", recording)
+        yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = (yield).get_result()  # type: ignore[attr-defined]
+    if report.when == "call" and report.passed:
+        item.config.stash.setdefault(PASSED, set()).add(item.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A row of docs/members whose test ran and did not send its member fails the run."""
+    config = session.config
+    record, passed = config.stash.get(SENT, {}), config.stash.get(PASSED, set())
+    chosen = config.option.keyword or config.option.markexpr or config.option.file_or_dir
+    whole = not chosen and not config.option.collectonly and exitstatus == 0
+    faults = unshown({node: record.get(node, set()) for node in passed}, whole)
+    if config.option.file_or_dir and any("::" in name for name in config.option.file_or_dir):
+        faults = []  # single tests, perhaps one of several parameters of a test
+    if faults and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        assert reporter is not None
+        reporter.write_line("")
+        for fault in faults:
+            reporter.write_line(f"docs/members: {fault}", red=True)
+        reporter.write_line(f"docs/members: {len(faults)} of the rows are not shown by the test they name", red=True)
+    if target := os.environ.get("BATCHERY_MEMBERS_SENT"):  # for those who fill the tables: who sends what
+        with open(target, "w", encoding="utf-8") as out:
+            for node in sorted(passed):
+                out.writelines(f"{name}\t{plain(node)}\n" for name in sorted(record.get(node, ())))

@@ -11,12 +11,14 @@ from wire_pipeline import PROLOG, Pipeline, Server
 
 judging.install()
 
-#: Files whose tests run on other engines too, and which; all others run on host processes.
+#: Files whose tests run on other engines than host processes, or not on these alone.
 ON_ENGINES = {
-    "test_cancel_single": (*ENGINES, "slurm"),
-    "test_cancel_arrays": (*ENGINES, "slurm"),
-    "test_job_endpoints": (*ENGINES, "slurm"),
-    "test_jobs": ("slurm",),
+    "test_cancel_single": ("process", *ENGINES, "slurm"),
+    "test_cancel_arrays": ("process", *ENGINES, "slurm"),
+    "test_job_endpoints": ("process", *ENGINES, "slurm"),
+    "test_jobs": ("process", "slurm"),
+    "test_containers": ENGINES,
+    "test_container_images": ENGINES,
 }
 
 
@@ -29,9 +31,9 @@ def judged() -> Iterator[None]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    others = ON_ENGINES.get(metafunc.module.__name__.rpartition(".")[2], ())
-    if others and "engine" in metafunc.fixturenames:
-        metafunc.parametrize("engine", ["process", *others], indirect=True, scope="module")
+    engines = ON_ENGINES.get(metafunc.module.__name__.rpartition(".")[2])
+    if engines and "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", engines, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -62,11 +62,14 @@ class Registry:
                 assert time.monotonic() < end, "the registry does not answer"
                 time.sleep(0.05)
 
-    def push(self, name: str, says: str) -> str:
-        """An image on busybox that prints ``says``; what to call it. Pushed by Docker, which keeps nothing of it."""
+    def push(self, name: str, says: str, *more: str) -> str:
+        """An image on busybox that prints ``says``; what to call it. ``more``: further lines of its Dockerfile.
+
+        Pushed by Docker, which keeps nothing of it.
+        """
         behind = f"127.0.0.1:{self.port}"
         image = f"{behind}/{name}"
-        text = f'FROM busybox\nCMD ["echo", "{says}"]\n'
+        text = "\n".join(["FROM busybox", f'CMD ["echo", "{says}"]', *more])
         self._docker("build", "-q", "-t", image, "-", text=text)
         self._docker("login", "-u", USER, "--password-stdin", behind, text=PASSWORD)
         self._docker("push", "-q", image)

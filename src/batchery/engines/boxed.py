@@ -167,8 +167,7 @@ class Boxed:
         """Image, prolog, container. Raises NotStarted."""
         settings = self.engine.settings
         wanted = properties(order.containers[0].spec)
-        if settings.pull == "always":
-            await self._pull(order.containers[0], wanted)
+        await self._image(order.containers[0], wanted)
         if settings.prolog:
             self._tell_starting()
             await self._prolog(order)
@@ -199,6 +198,23 @@ class Boxed:
                     f'CannotPullContainerError: image {container.image} is not here, and container.pull is "never"'
                 )
             await self._pull(container, wanted)
+
+    async def _image(self, container: Container, wanted: Properties) -> None:
+        """What has to be seen to before a container can be made of it. Raises NotStarted."""
+        asked, policy = platform(wanted), self.engine.settings.pull
+        if policy == "always":
+            await self._pull(container, wanted)
+        if not asked:
+            return
+        here = await self._sure(lambda: self.engine.runtime.image(container.image))
+        if policy == "missing" and (here is None or not here.fits(asked)):
+            await self._pull(container, wanted)
+            here = await self._sure(lambda: self.engine.runtime.image(container.image))
+        if here is not None and not here.fits(asked):
+            raise NotStarted(
+                f"CannotPullContainerError: image {container.image} is for {here.system}/{here.architecture}, and "
+                f"runtimePlatform asks for {asked}"
+            )
 
     async def _pull(self, container: Container, wanted: Properties) -> None:
         self._tell_starting()

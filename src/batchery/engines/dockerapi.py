@@ -11,11 +11,11 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from batchery.engines.runtime import Box, RuntimeFault
+from batchery.engines.runtime import Box, Image, RuntimeFault
 from batchery.engines.unixhttp import Answer, UnixHttp
 
 _API: Final = "/v1.40"
@@ -109,6 +109,13 @@ class DockerApi:
             if status != 200:
                 raise RuntimeFault(status, _message(said))
             _check_progress([said])
+
+    async def image(self, name: str) -> Image | None:
+        answer = await self._ask("GET", f"{_API}/images/{quote(name, safe='/:@')}/json", allow=(404,))
+        if answer.status != 200:
+            return None
+        said = answer.json()
+        return Image(str(said.get("Os") or "linux"), str(said.get("Architecture", "")))
 
     async def labelled(self, label: str) -> list[Box]:
         query = urlencode({"all": "1", "filters": msgspec.json.encode({"label": [label]}).decode()})

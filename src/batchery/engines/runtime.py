@@ -36,6 +36,17 @@ class Box(Struct, frozen=True):
     error: str = ""
 
 
+class Image(Struct, frozen=True):
+    """An image that is here, and what it is for."""
+
+    system: str
+    architecture: str
+
+    def fits(self, platform: str) -> bool:
+        """Whether it is for a platform, "os/architecture"; every image is for "" """
+        return platform in ("", f"{self.system}/{self.architecture}")
+
+
 class Runtime(Protocol):
     """Every call raises RuntimeFault for a refusal and ConnectionError when the runtime does not answer."""
 
@@ -75,6 +86,10 @@ class Runtime(Protocol):
         ...
 
     async def pull(self, image: str, auth: Mapping[str, str] | None, platform: str = "") -> None: ...
+
+    async def image(self, name: str) -> Image | None:
+        """None if it is not here."""
+        ...
 
     async def labelled(self, label: str) -> list[Box]:
         """All containers with ``name=value``, running or not."""
