@@ -26,6 +26,7 @@ from batchery.api import (
     listing,
     logs,
     own,
+    policies,
     queues,
     tags,
     trail,
@@ -56,7 +57,10 @@ from batchery.vault.aws import AwsSource, boto3_is_here
 from batchery.vault.file import FileSource
 
 #: Importing these registers their handlers.
-HANDLERS = (consumable_jobs, consumables, definitions, environments, jobs, listing, logs, own, queues, tags, trail)
+HANDLERS = (
+    *(consumable_jobs, consumables, definitions, environments, jobs, listing, logs, own, policies, queues, tags),
+    trail,
+)
 
 SWITCH_INTERVAL_S = 0.0005  #: of the interpreter: a commit thread hands the GIL back sooner
 log = logging.getLogger("batchery.app")

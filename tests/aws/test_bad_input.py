@@ -82,7 +82,7 @@ SUBMIT = {"jobName": "j", "jobQueue": "default", "jobDefinition": "d"}
         ("createjobqueue", {"jobQueueName": "default", "priority": 1, "computeEnvironmentOrder": []}, ""),
         ("deletejobqueue", {"jobQueue": "default"}, "DISABLED"),
         ("deletecomputeenvironment", {"computeEnvironment": "default"}, "DISABLED"),
-        ("createschedulingpolicy", {"name": "p"}, "CreateSchedulingPolicy"),
+        ("createquotashare", {"quotaShareName": "p"}, "CreateQuotaShare"),
     ],
 )
 def test_bad_requests(server: Server, operation: str, body: Any, words: str) -> None:

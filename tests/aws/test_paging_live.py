@@ -67,12 +67,19 @@ def children(p: Pipeline) -> Members:
     return {"arrayJobId": array, "jobStatus": "SUCCEEDED"}
 
 
+def policies(p: Pipeline) -> Members:
+    for name in ("one", "two", "three"):
+        p.batch.create_scheduling_policy(name=f"paged-{name}")
+    return {}
+
+
 #: What makes items for a paginator of Batch, and the name of the result's list.
 STOCK: dict[str, list[tuple[Callable[[Pipeline], Members], str]]] = {
     "describe_compute_environments": [(environments, "computeEnvironments")],
     "describe_job_definitions": [(definitions, "jobDefinitions"), (revisions, "jobDefinitions")],
     "describe_job_queues": [(queues, "jobQueues")],
     "list_jobs": [(jobs, "jobSummaryList"), (found_jobs, "jobSummaryList"), (children, "jobSummaryList")],
+    "list_scheduling_policies": [(policies, "schedulingPolicies")],
 }
 
 

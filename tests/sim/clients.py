@@ -2,13 +2,18 @@
 
 from random import Random
 
+from msgspec.structs import replace
+
+from batchery.core.keys import CHILD, Ref
 from batchery.core.messages import (
     Cancel,
     Command,
     CreateConsumable,
     CreateEnvironment,
+    CreatePolicy,
     CreateQueue,
     DeleteConsumable,
+    DeletePolicy,
     DeleteQueue,
     Deregister,
     Many,
@@ -17,6 +22,7 @@ from batchery.core.messages import (
     Terminate,
     UpdateConsumable,
     UpdateEnvironment,
+    UpdatePolicy,
     UpdateQueue,
 )
 from batchery.core.model import (
@@ -33,6 +39,7 @@ from batchery.core.model import (
     Shape,
 )
 from batchery.core.named import NON_REPLENISHABLE, REPLENISHABLE, Consumable
+from batchery.core.shares import FAIR, SchedulingPolicy
 
 HOME = Realm("123456789012", "us-east-1")
 AWAY = Realm("123456789012", "eu-west-1")
@@ -45,7 +52,14 @@ def arn(kind: str, name: str, realm: Realm = HOME) -> str:
 
 
 ENVIRONMENTS = {"one": "shared", "two": "shared", "three": ""}
-QUEUES = {"first": ("one", "three"), "second": ("two",), "urgent": ("three", "two"), "doomed": ("three",)}
+QUEUES = {
+    "first": ("one", "three"),
+    "second": ("two",),
+    "urgent": ("three", "two"),
+    "doomed": ("three",),
+    "fair": ("one", "two"),
+}
+POLICIES = {"fair": (("a", 1.0), ("b*", 3.0)), "fairer": (("a", 0.5),)}
 RULES = (
     (),
     (Rule("EXIT", on_exit_code="3"),),
@@ -61,7 +75,13 @@ def opening() -> list[Command]:
         made.append(CreateEnvironment(Environment(where, name, HOME, "EC2", VCPUS, pool or where, "{}")))
     made.append(create_seats())
     made.append(CreateConsumable(Consumable(TICKETS, "tickets", HOME, NON_REPLENISHABLE, 9)))
+    made += [CreatePolicy(policy(name)) for name in POLICIES]
     return made
+
+
+def policy(name: str, reservation: int = 0) -> SchedulingPolicy:
+    where = arn("scheduling-policy", name)
+    return SchedulingPolicy(where, name, HOME, FAIR, "{}", weights=POLICIES[name], reservation=reservation)
 
 
 def queues() -> list[Command]:
@@ -78,7 +98,8 @@ def create_seats() -> CreateConsumable:
 
 def create_queue(name: str) -> CreateQueue:
     order = tuple((at, arn("compute-environment", each)) for at, each in enumerate(QUEUES[name], 1))
-    return CreateQueue(Queue(arn("job-queue", name), name, HOME, 5 if name == "urgent" else 1, order))
+    rule = arn("scheduling-policy", name) if name in POLICIES else ""
+    return CreateQueue(Queue(arn("job-queue", name), name, HOME, 5 if name == "urgent" else 1, order, policy=rule))
 
 
 class Clients:
@@ -113,10 +134,15 @@ class Clients:
         units = pick(((), (), ((SEATS, 1),), ((SEATS, 2),), ((SEATS, 1), (TICKETS, 1)), ((TICKETS, 2),)))
         shape = Shape(resources, pick((1, 1, 2, 3)), pick(RULES), pick((0, 0, 60_000)), consumables=units, fault=fault)
         tags = {"who": "me"} if self.random.random() < 0.2 else {}
-        queue = arn("job-queue", pick(tuple(QUEUES)))
+        name_of_queue = pick((*QUEUES, "fair"))
+        queue = arn("job-queue", name_of_queue)
+        share = pick(("a", "b1", "b2", "c", f"c{self.made}")) if name_of_queue == "fair" else ""
+        if share:
+            shape = replace(shape, priority=pick((0, 0, 5)))
         definition = arn("job-definition", f"work:{self.revision}")
         wanted = tuple(need for need in needs if need is not None)
-        return Submit(HOME, name, name, queue, definition, shape, "{}", size, needs=wanted, tags=tags)
+        more = {"share": share, "tags": tags, "most_shares": 9}
+        return Submit(HOME, name, name, queue, definition, shape, "{}", size, needs=wanted, **more)
 
     def _need(self, size: int) -> Need | None:
         recent = list(self.known.items())[-12:]
@@ -139,7 +165,9 @@ class Clients:
         if self.random.random() < 0.4:
             index = self.random.randrange(-1, 6)
         realm = AWAY if self.random.random() < 0.02 else HOME
-        return kind(realm, name, index, f"words {self.random.randrange(1_000_000)}")
+        return kind(
+            realm, Ref(name, index, "" if index is None else CHILD), f"words {self.random.randrange(1_000_000)}"
+        )
 
     def _administer(self, chance: float) -> Command:
         doomed = arn("job-queue", "doomed")
@@ -150,6 +178,10 @@ class Clients:
             DeleteQueue(doomed),
             create_queue("doomed"),
             UpdateQueue(arn("job-queue", "first"), priority=self.random.choice((1, 7))),
+            UpdateQueue(arn("job-queue", "fair"), policy=arn("scheduling-policy", self.random.choice(tuple(POLICIES)))),
+            UpdatePolicy(policy("fair", self.random.choice((0, 0, 50)))),
+            DeletePolicy(arn("scheduling-policy", "fairer")),
+            CreatePolicy(policy("fairer")),
             UpdateEnvironment(environment, state=DISABLED),
             UpdateEnvironment(environment, state=ENABLED),
             UpdateEnvironment(environment, state=ENABLED, max_vcpus=self.random.choice((VCPUS, VCPUS, 3_000))),

@@ -21,6 +21,7 @@ from tests.sim.clients import (
     opening,
     queues,
 )
+from tests.sim.comparing import assert_same
 from tests.sim.engine import FakeEngine, Order
 from tests.sim.oracle import Oracle
 from tests.sim.stores import SimStore
@@ -28,9 +29,8 @@ from tests.sim.units import Units
 
 from batchery.core.changes import Change
 from batchery.core.check import check
-from batchery.core.index import REPLACE_ALARM
 from batchery.core.keys import Ref
-from batchery.core.lanes import demand_of, entry_of, lane_of
+from batchery.core.lanes import demand_of
 from batchery.core.messages import (
     Ack,
     Cancel,
@@ -46,9 +46,9 @@ from batchery.core.messages import (
     Withdraw,
 )
 from batchery.core.model import ENABLED, UPDATING, Capacity, Dirty, Policy, World
-from batchery.core.owed import owed, to_be_killed
+from batchery.core.owed import owed
 from batchery.core.schedule import fits_of
-from batchery.core.status import RUNNABLE, RUNNING
+from batchery.core.status import RUNNABLE
 from batchery.core.step import forget, next_alarm, turn
 from batchery.store.store import CommitFailed
 
@@ -279,6 +279,7 @@ class Simulation:
         loaded.pace, loaded.capacity, loaded.policy = dict(self.world.pace), self.world.capacity, self.policy
         epoch = self.epoch
         faults, self.faults = self.faults, False
+        self.world.schedule_wanted = True  # as after a load: what a fair share's order says changes with time
         self._turn([])
         self.faults = faults
         assert epoch == self.epoch
@@ -290,6 +291,7 @@ class Simulation:
     def _same(self, before: World, loaded: World) -> None:
         loaded.pace, loaded.capacity, loaded.policy = dict(before.pace), before.capacity, self.policy
         for world in (before, loaded):
+            world.schedule_wanted = True
             turn(world, [], self.now)
             world.dirty = Dirty()
             forget(world)
@@ -354,46 +356,3 @@ class Simulation:
         assert not self.engine.runs, f"the engine may forget everything: {self.engine.runs}"
         self.oracle.judge_end(self.engine.truth, self.store.ends())
         self.units.judge_end(self.engine.truth)
-
-
-def snapshot(world: World) -> dict[str, Any]:
-    """Everything of a World that must survive a reload, in a form that compares."""
-    jobs = {}
-    for job in world.jobs.values():
-        tasks = {index: (task.serial, task.used, task.asked, task.live) for index, task in sorted(job.tasks.items())}
-        facts = (job.seq, job.name, job.queue, job.shape, job.needs, job.size, job.created)
-        mark = job.asked, job.closed
-        jobs[job.id] = (bytes(job.status), facts, mark, job.needed_by, tasks if job.closed is None else {})
-    lanes = {(job.queue, lane_of(job), entry_of(job)) for job in world.jobs.values() if RUNNABLE in job.status}
-    alarms = {
-        (at, key)
-        for at, what, key in world.alarms
-        if key in world.live and world.live[key].code == RUNNING and not to_be_killed(world, world.live[key])
-    }
-    replacing = {one for one in world.alarms if one[1] == REPLACE_ALARM and world.environments[one[2].job].replaced}
-    return {
-        "replacing": {one for one in replacing if one[0] == world.environments[one[2].job].replace_by},
-        "jobs": jobs,
-        "lanes": lanes,
-        "alarms": alarms,
-        "live": world.live,
-        "dependents": {at: set(waiting) for at, waiting in world.dependents.items()},
-        "capacity": (world.pools, world.used_memory, world.used_gpus, world.offered),
-        "queues": world.queues,
-        "environments": world.environments,
-        "consumables": (world.consumables, world.tokens, world.locked, world.promised),
-        "definitions": (world.definitions, world.revisions, world.active),
-        "realms": world.realms,
-        "fresh": [job.id for job in world.unevaluated if job.closed is None],
-        "next": (world.next_seq, list(world.due)),
-    }
-
-
-def assert_same(here: World, there: World) -> None:
-    one, other = snapshot(here), snapshot(there)
-    for part, value in one.items():
-        if isinstance(value, dict):
-            names = [name for name in value | other[part] if value.get(name) != other[part].get(name)]
-            lines = [f"{name}:\n  in memory {value.get(name)}\n  loaded    {other[part].get(name)}" for name in names]
-            assert not names, f"after a reload other {part}: " + "\n".join(lines)
-        assert value == other[part], f"after a reload other {part}:\n  in memory {value}\n  loaded    {other[part]}"

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from batchery.core.changes import Change
 from batchery.core.model import Asked, Attempt, AttemptKey, Closed, Dirty, Job, Task, World
 from batchery.core.rebuild import rebuild
+from batchery.core.shares import Usage
 from batchery.core.status import CLOSING, LIVE, ONE, PENDING, SUBMITTED
 from batchery.store.load import ghosts
 from batchery.store.rows import encode
@@ -54,7 +55,8 @@ class MemoryStore:
         self.tasks: dict[tuple[int, int], Asked] = {}
         self.attempts: dict[int, dict[AttemptKey, Attempt]] = {}
         self.spans: dict[int, list[tuple[int, int, int]]] = {}
-        self.named = World()  # queues, environments, definitions, realms
+        self.named = World()  # queues, environments, definitions, policies, realms
+        self.shares: dict[tuple[str, str], tuple[int, int]] = {}
         self.evaluated = 0
         self.tokens: dict[tuple[str, str], int] = {}
         self.failing = False
@@ -84,12 +86,14 @@ class MemoryStore:
             (self.named.environments, dirty.environments),
             (self.named.definitions, dirty.definitions),
             (self.named.consumables, dirty.consumables),
+            (self.named.policies, dirty.policies),
         ):
             _write(kept, rows)
         for scope, token, at, forget in dirty.tokens:
             self.tokens = {key: when for key, when in self.tokens.items() if key[0] != scope or when > forget}
             if token:
                 self.tokens[scope, token] = at
+        _write(self.shares, {key: usage and (usage.spent, usage.at) for key, usage in dirty.shares.items()})
         self.named.realms |= set(dirty.realms)
         self.evaluated = max(self.evaluated, dirty.evaluated)
 
@@ -101,6 +105,9 @@ class MemoryStore:
         world.consumables = dict(self.named.consumables)
         for (scope, token), at in sorted(self.tokens.items(), key=lambda row: row[1]):
             world.tokens.setdefault(scope, {})[token] = at
+        world.policies = dict(self.named.policies)
+        for (queue, share), (spent, at) in self.shares.items():
+            world.shares.setdefault(queue, {})[share] = Usage(spent, at)
         open_jobs = [seq for seq, (_, closed) in self.marks.items() if closed is None]
         for seq in open_jobs:
             job = self._job(seq)
@@ -153,7 +160,7 @@ class MemoryStore:
         pass
 
 
-def _write(kept: dict[str, Any], rows: dict[str, Any]) -> None:
+def _write(kept: dict[Any, Any], rows: dict[Any, Any]) -> None:
     for name, row in rows.items():
         if row is None:
             kept.pop(name, None)

@@ -29,6 +29,7 @@ from batchery.api.tags import check_tags
 from batchery.core import query
 from batchery.core.messages import Cancel, Many, NeedFacts, Refused, Submit, Terminate
 from batchery.core.model import ACTIVE, DELETING, ENABLED, INVALID, Definition, Queue, Shape, task_ref
+from batchery.core.shares import NO_PRIORITY, NO_SHARE, NOT_FAIR
 from batchery.spec.consumables import in_effect
 from batchery.spec.effective import definition_of, effective
 from batchery.spec.names import definition_ref, job_arn
@@ -76,8 +77,10 @@ async def submit_job(call: Call, ask: SubmitJobRequest) -> SubmitJobResponse:
         shape=shape,
         spec=call.body.decode(),
         size=size,
+        share=ask.share_identifier or "",
         needs=needs,
         tags=ask.tags or {},
+        most_shares=limits.share_identifiers,
     )
     return await _submit(call, command)
 
@@ -125,11 +128,14 @@ def _definition(call: Call, text: str) -> Definition:
 
 def _check_kinds(call: Call, ask: SubmitJobRequest, queue: Queue, definition: Definition) -> None:
     """The queue's policy, and whether its environments offer what the definition was registered for."""
-    if ask.share_identifier is not None or ask.scheduling_priority_override is not None:
-        raise Refused(
-            "Job with shareIdentifier or schedulingPriority can onlybe submitted to job queue with fair share "
-            "scheduling policy."
-        )
+    if queue.policy:
+        if not ask.share_identifier:
+            raise Refused(NO_SHARE)
+        registered = definition_of(definition.doc).scheduling_priority
+        if registered is None and ask.scheduling_priority_override is None:
+            raise Refused(NO_PRIORITY)
+    elif ask.share_identifier is not None or ask.scheduling_priority_override is not None:
+        raise Refused(NOT_FAIR)
     look, realm = call.service.look, call.realm
     found = [look(query.resolve_environment, realm, arn) for _, arn in queue.order]
     kinds = {environment.kind for environment in found if environment is not None}

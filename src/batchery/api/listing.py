@@ -113,7 +113,10 @@ _Found = list[tuple[int, Seen]]
 
 @operation
 async def list_jobs(call: Call, ask: ListJobsRequest) -> ListJobsResponse:
-    """Of a queue or of an array; one status, RUNNING if none is named; or by one filter, whatever the status."""
+    """Of a queue or of an array; one status, RUNNING if none is named; or by one filter, whatever the status.
+
+    The filter SHARE_IDENTIFIER and jobStatus can be used together.
+    """
     call.allow("batch:ListJobs")
     places = [place for place in (ask.job_queue, ask.array_job_id, ask.multi_node_job_id) if place]
     if len(places) != 1:
@@ -124,10 +127,10 @@ async def list_jobs(call: Call, ask: ListJobsRequest) -> ListJobsResponse:
     most = call.service.config.limits.page if wanted else call.service.config.limits.page_jobs
     if ask.max_results is not None and not 1 <= ask.max_results <= most:
         raise call.refuse(f"maxResults must be between 1 and {most}")  # ours
-    status = ask.job_status or "RUNNING"
+    status = ask.job_status or ("" if wanted else "RUNNING")
     params = [ask.job_queue, ask.array_job_id, status, wanted]
     page = _Page(
-        codes=CODES_SHOWN_AS[status],
+        codes=CODES_SHOWN_AS[status] if status else (),
         filter=wanted,
         limit=ask.max_results or most,
         after=decode_token(_LIST, params, ask.next_token) if ask.next_token else None,
@@ -170,6 +173,8 @@ async def _of_queue(call: Call, ref: str, page: _Page) -> _Found:
     if queue is None:
         raise call.refuse(f"JobQueue {ref} not found.", wrapped=False)
     before = _TOP if page.after is None else page.after
+    if page.filter is not None and page.filter[0] == "SHARE_IDENTIFIER":
+        return await _of_share(call, queue.arn, page.filter[1], page, before)
     if page.filter is not None:
         return await _filtered(call, queue.arn, page.filter, before, page.limit + 1)
     sighting = Sighting(call.service, call.realm)
@@ -183,10 +188,8 @@ async def _of_queue(call: Call, ref: str, page: _Page) -> _Found:
 
 
 async def _filtered(call: Call, queue: str, wanted: tuple[str, str], before: int, limit: int) -> _Found:
-    """Every status. No job of a queue without a scheduling policy has a share identifier."""
+    """Every status."""
     name, value = wanted
-    if name == "SHARE_IDENTIFIER":
-        return []
     rows = await call.service.reads.page(
         queue,
         codes=None,
@@ -201,6 +204,23 @@ async def _filtered(call: Call, queue: str, wanted: tuple[str, str], before: int
     found = await sighting.of_ids([row.id for row in rows])
     await sighting.add_attempts([seen for seen in found if seen.code in ENDED], last_only=True)
     return [(seen.seq, seen) for seen in found]
+
+
+async def _of_share(call: Call, queue: str, share: str, page: _Page, before: int) -> _Found:
+    """Every status, or one where jobStatus was given (``page.codes``). What is open is in rows without its status, so
+    they are looked at run by run."""
+    sighting, want = Sighting(call.service, call.realm), page.limit + 1
+    ended = page.codes if page.codes and page.codes[0] in ENDED else None
+    out: _Found = []
+    while len(out) < want:
+        rows = await call.service.reads.page(queue, codes=ended, before=before, limit=want, share=share)
+        found = await sighting.of_ids([row.id for row in rows])
+        out += [(seen.seq, seen) for seen in found if not page.codes or seen.code in page.codes]
+        if len(rows) < want:
+            break
+        before = rows[-1].seq
+    await sighting.add_attempts([seen for _, seen in out if seen.code in ENDED], last_only=True)
+    return out[:want]
 
 
 async def _of_array(call: Call, ref: str, page: _Page) -> _Found:

@@ -56,6 +56,8 @@ async def create_job_queue(call: Call, ask: CreateJobQueueRequest) -> CreateJobQ
     _check_priority(call, ask.priority)
     check_tags(call, ask.tags)
     order = _order(call, ask.compute_environment_order or [], "batch:CreateJobQueue")
+    if ask.scheduling_policy_arn:
+        call.allow("batch:CreateJobQueue", ask.scheduling_policy_arn)
     queue = Queue(
         arn=arn,
         name=name,
@@ -64,6 +66,7 @@ async def create_job_queue(call: Call, ask: CreateJobQueueRequest) -> CreateJobQ
         order=order,
         state=ask.state or ENABLED,
         type=ask.job_queue_type or "",
+        policy=ask.scheduling_policy_arn or "",
     )
     response = CreateJobQueueResponse(job_queue_name=name, job_queue_arn=arn)
     command = CreateQueue(queue, tags=ask.tags or {}, limit=limits.queues)
@@ -83,7 +86,11 @@ async def update_job_queue(call: Call, ask: UpdateJobQueueRequest) -> UpdateJobQ
     if ask.compute_environment_order is not None:
         order = _order(call, ask.compute_environment_order, "batch:UpdateJobQueue")
     response = UpdateJobQueueResponse(job_queue_name=queue.name, job_queue_arn=queue.arn)
-    command = UpdateQueue(queue.arn, state=ask.state, priority=ask.priority, order=order)
+    if ask.scheduling_policy_arn:
+        call.allow("batch:UpdateJobQueue", ask.scheduling_policy_arn)
+    command = UpdateQueue(
+        queue.arn, state=ask.state, priority=ask.priority, order=order, policy=ask.scheduling_policy_arn
+    )
     await call.submit(command, lambda _: response)
     return response
 
@@ -117,6 +124,7 @@ def _detail(queue: Queue, kinds: dict[str, str], tags: dict[str, str]) -> JobQue
         job_queue_name=queue.name,
         job_queue_arn=queue.arn,
         state=queue.state,
+        scheduling_policy_arn=queue.policy or None,
         status=queue.status,
         status_reason="JobQueue Healthy",
         priority=queue.priority,
@@ -133,8 +141,6 @@ def _arn(call: Call, ref: str) -> str:
 
 
 def _refuse_later_members(call: Call, ask: CreateJobQueueRequest | UpdateJobQueueRequest) -> None:
-    if ask.scheduling_policy_arn:
-        raise unsupported(call, "schedulingPolicyArn")
     if ask.service_environment_order:
         raise unsupported(call, "serviceEnvironmentOrder")
     if ask.job_state_time_limit_actions:

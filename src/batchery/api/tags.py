@@ -26,6 +26,7 @@ from batchery.spec.names import (
     JOB,
     JOB_DEFINITION,
     JOB_QUEUE,
+    SCHEDULING_POLICY,
     Arn,
     definition_ref,
     parse_arn,
@@ -33,7 +34,7 @@ from batchery.spec.names import (
 
 _KEY: Final = re.compile(r"[\w .:/=+@-]{1,128}")
 _VALUE: Final = re.compile(r"[\w .:/=+@-]{0,256}")
-_LATER: Final = frozenset({"scheduling-policy", "service-environment", "service-job"})
+_LATER: Final = frozenset({"service-environment", "service-job"})
 #: The resources that are being tagged: one call at a time for each.
 _turns: "WeakValueDictionary[str, Lock]" = WeakValueDictionary()
 
@@ -116,6 +117,8 @@ async def _exists(call: Call, text: str, arn: Arn) -> bool:
         return await service.ask(query.resolve_environment, realm, text) is not None
     if arn.kind == CONSUMABLE_RESOURCE:
         return await service.ask(query.resolve_consumable, realm, text) is not None
+    if arn.kind == SCHEDULING_POLICY:
+        return await service.ask(query.resolve_policy, realm, text) is not None
     if arn.kind == JOB_DEFINITION:
         ref = definition_ref(text)
         if ref is None or ref.revision is None:

@@ -1,5 +1,7 @@
 """The only code that writes to World: one function per change. Total; asserts that every move is legal; marks dirty.
 
+What changes of named resources do is in apply_named.py, the other half of this file.
+
 It never decides: what a change makes due elsewhere is `follow`'s to say (step.py). A failed assertion here means that
 World can no longer be trusted, so the process stops; the store can be trusted and is loaded again.
 """
@@ -10,31 +12,22 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from batchery.core import index, lanes, locks
+from batchery.core import fairshare, index, lanes, locks
+from batchery.core.apply_named import APPLY_NAMED
 from batchery.core.changes import (
     AttemptEnded,
     Began,
     CapacitySet,
     Change,
-    ConsumableGone,
-    ConsumableSet,
-    DefinitionGone,
-    DefinitionSet,
     Doomed,
     Ended,
-    EnvironmentGone,
-    EnvironmentSet,
     Evaluated,
     JobClosed,
     Placed,
-    QueueGone,
-    QueueSet,
     Readied,
     RealmOpened,
     Recalled,
     Submitted,
-    TagsSet,
-    TokenUsed,
     WasAsked,
 )
 from batchery.core.model import (
@@ -65,8 +58,6 @@ from batchery.core.status import (
     table,
 )
 
-#: new code -> bytes of the codes from which a move to it is legal
-EVER: Final = (1 << 63) - 1  #: ms
 LEGAL: Final = {new: bytes(old for old, to in sorted(MOVES) if to == new) for new in CODES}
 _EVALUATE: Final = table({SUBMITTED: PENDING})
 _CLOSE: Final = table({PENDING: CLOSING})
@@ -112,6 +103,8 @@ def submitted(world: World, change: Submitted) -> None:
     world.unevaluated.append(job)
     index.shelve(world, job)
     index.depend(world, job)
+    if job.share:
+        fairshare.joined(world, job)
     world.dirty.jobs[job.seq] = job
     world.dirty.specs.append((job.seq, change.spec))
     if change.tags:
@@ -177,6 +170,8 @@ def job_closed(world: World, change: JobClosed) -> None:
     job.closed = Closed(change.code, change.reason, change.at)
     world.dirty.jobs[job.seq] = job
     index.unshelve(job)
+    if job.share:
+        fairshare.left(world, job, change.at)
     for need in job.needs:
         if need.kind == SEQUENTIAL:
             continue
@@ -203,6 +198,8 @@ def placed(world: World, change: Placed) -> None:
     task.live = attempt
     _move(world, job, ((key.index, key.index + 1),), OFFERED)
     index.hold(world, attempt)
+    if job.share:
+        fairshare.held(world, job, attempt)
     world.dirty.attempts[key] = (job, attempt)
 
 
@@ -219,6 +216,8 @@ def began(world: World, change: Began) -> None:
     else:
         attempt.started = change.at
         attempt.address = change.address
+        if job.share:
+            fairshare.began(world, job, attempt)
         if index.timed(job, change.key.index):
             heappush(world.alarms, (index.alarm(attempt, job.shape), index.TIMEOUT_ALARM, change.key))
     _move(world, job, ((change.key.index, change.key.index + 1),), change.code)
@@ -244,6 +243,8 @@ def attempt_ended(world: World, change: AttemptEnded) -> None:
     job = world.jobs[change.key.job]
     task = job.tasks[change.key.index]
     index.release(world, attempt)
+    if job.share:
+        fairshare.ended(world, job, attempt, change)
     task.live = None
     if not job.gang or task.index == job.speaker:
         task.used += change.counts
@@ -277,68 +278,6 @@ def realm_opened(world: World, change: RealmOpened) -> None:
     world.dirty.realms.append(change.realm)
 
 
-def queue_set(world: World, change: QueueSet) -> None:
-    queue = change.queue
-    world.queues[queue.arn] = world.dirty.queues[queue.arn] = queue
-
-
-def queue_gone(world: World, change: QueueGone) -> None:
-    del world.queues[change.arn]
-    world.blocks.pop(change.arn, None)
-    world.lanes.pop(change.arn, None)
-    world.dirty.queues[change.arn] = None
-
-
-def environment_set(world: World, change: EnvironmentSet) -> None:
-    environment = change.environment
-    world.environments[environment.arn] = world.dirty.environments[environment.arn] = environment
-    index.alarm_replacing(world, environment)
-
-
-def environment_gone(world: World, change: EnvironmentGone) -> None:
-    del world.environments[change.arn]
-    world.dirty.environments[change.arn] = None
-
-
-def definition_set(world: World, change: DefinitionSet) -> None:
-    definition = change.definition
-    world.definitions[definition.arn] = world.dirty.definitions[definition.arn] = definition
-    index.define(world, definition)
-
-
-def consumable_set(world: World, change: ConsumableSet) -> None:
-    consumable = change.consumable
-    world.consumables[consumable.arn] = world.dirty.consumables[consumable.arn] = consumable
-
-
-def consumable_gone(world: World, change: ConsumableGone) -> None:
-    """Its tokens mean nothing any more."""
-    del world.consumables[change.arn]
-    world.dirty.consumables[change.arn] = None
-    world.tokens.pop(change.arn, None)
-    world.dirty.tokens = [row for row in world.dirty.tokens if row[0] != change.arn]
-    world.dirty.tokens.append((change.arn, "", 0, EVER))
-
-
-def token_used(world: World, change: TokenUsed) -> None:
-    """In the order of their times, so the forgotten ones are the first."""
-    tokens = world.tokens.setdefault(change.scope, {})
-    for token in [token for token, at in tokens.items() if at <= change.forget]:
-        del tokens[token]
-    tokens[change.token] = change.at
-    world.dirty.tokens.append((change.scope, change.token, change.at, change.forget))
-
-
-def definition_gone(world: World, change: DefinitionGone) -> None:
-    """Never an ACTIVE one or the highest of its name: the numbers stay as they are."""
-    del world.definitions[change.arn]
-    world.dirty.definitions[change.arn] = None
-
-
-def tags_set(world: World, change: TagsSet) -> None:
-    world.dirty.tags.append((change.arn, change.set, change.removed))
-
-
 def capacity_set(world: World, change: CapacitySet) -> None:
     world.capacity = change.capacity
 
@@ -356,17 +295,8 @@ APPLY: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     Recalled: recalled,
     Doomed: doomed,
     AttemptEnded: attempt_ended,
-    QueueSet: queue_set,
-    QueueGone: queue_gone,
-    EnvironmentSet: environment_set,
-    EnvironmentGone: environment_gone,
-    DefinitionSet: definition_set,
-    ConsumableSet: consumable_set,
-    ConsumableGone: consumable_gone,
-    TokenUsed: token_used,
-    DefinitionGone: definition_gone,
-    TagsSet: tags_set,
     CapacitySet: capacity_set,
+    **APPLY_NAMED,
 }
 
 

@@ -18,6 +18,7 @@ from batchery.core.model import (
     Resources,
 )
 from batchery.core.named import Consumable
+from batchery.core.shares import SchedulingPolicy
 
 
 class Change(Struct, frozen=True, tag=True):
@@ -184,6 +185,23 @@ class DefinitionGone(Change, frozen=True, tag=True):
     arn: str
 
 
+class PolicySet(Change, frozen=True, tag=True):
+    """A scheduling policy was created or changed: this is all of it."""
+
+    policy: SchedulingPolicy
+
+
+class PolicyGone(Change, frozen=True, tag=True):
+    arn: str
+
+
+class SharesForgotten(Change, frozen=True, tag=True):
+    """Shares of a queue that are no longer active are not kept any more."""
+
+    queue: str
+    shares: tuple[str, ...]
+
+
 class TagsSet(Change, frozen=True, tag=True):
     """Tags were set, then keys removed ("*": all) on an ARN."""
 
@@ -220,6 +238,9 @@ AnyChange = (
     | ConsumableGone
     | TokenUsed
     | DefinitionGone
+    | PolicySet
+    | PolicyGone
+    | SharesForgotten
     | TagsSet
     | CapacitySet
 )

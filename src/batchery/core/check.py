@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from batchery.core import index
 from batchery.core.agenda import Due
 from batchery.core.checklocks import check_locks
+from batchery.core.follow import CLOSE, EVALUATE, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE
 from batchery.core.gang import launchable, main_attempt, resting
 from batchery.core.lanes import entry_of, lane_of
 from batchery.core.model import (
@@ -50,7 +51,7 @@ from batchery.core.status import (
     SUBMITTED,
     SUCCEEDED,
 )
-from batchery.core.step import CLOSE, DUE, EVALUATE, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE
+from batchery.core.step import DUE
 
 SERVED = LATENT | LIVE | ENDED | NODE_ENDED
 
@@ -73,6 +74,7 @@ def check(world: World) -> None:
     _check_alarms(world)
     _check_due(world)
     _check_resources(world)
+    _check_shares(world)
 
 
 # ------------------------------------------------------------------------------------------------------------ jobs
@@ -186,6 +188,25 @@ def _check_sums(world: World) -> None:
     assert world.used_gpus == sum(a.resources.gpus for a in live.values()), "and so are GPUs"
     assert world.offered == sum(a.code == OFFERED for a in live.values()), "and so is the count of those OFFERED"
     check_locks(world)
+
+
+def _check_shares(world: World) -> None:
+    derived: dict[tuple[str, str], list[int]] = {}
+    for job in _open(world):
+        if job.share:
+            sums = derived.setdefault((job.queue, job.share), [0, 0, 0])
+            sums[0] += 1
+            for attempt in index.live_attempts(job):
+                sums[1] += attempt.resources.vcpus
+                sums[2] += attempt.resources.vcpus if attempt.code == RUNNING else 0
+    for arn, shares in world.shares.items():
+        for share, usage in shares.items():
+            sums = derived.pop((arn, share), [0, 0, 0])
+            assert [usage.open, usage.held, usage.running] == sums, f"{arn} {share}: what it holds is the sum over jobs"
+            assert usage.spent >= 0, f"{arn} {share}: nobody gives back more than was spent"
+    assert not derived, "every share with an open job is known"
+    for queue in world.queues.values():
+        assert not queue.policy or queue.policy in world.policies, f"{queue.arn}: its policy exists"
 
 
 def check_capacity(world: World) -> None:

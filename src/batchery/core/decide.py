@@ -42,6 +42,7 @@ from batchery.core.model import (
     World,
 )
 from batchery.core.owed import to_be_killed
+from batchery.core.policies import DECIDE_POLICIES, admit
 from batchery.core.readiness import end, end_asked
 from batchery.core.resources import DECIDE_RESOURCES
 from batchery.core.retry import outcome
@@ -75,6 +76,7 @@ def submit(world: World, cmd: Submit, now: int) -> list[Change]:
     for arn, _ in cmd.shape.consumables:
         if arn not in world.consumables:
             raise Refused(f"{arn} does not exist")
+    room = admit(world, queue, cmd, now)
     ghosts = _dependencies(world, cmd)
     job = Job(
         id=cmd.id,
@@ -90,7 +92,7 @@ def submit(world: World, cmd: Submit, now: int) -> list[Change]:
         needs=cmd.needs,
         status=bytearray(ONE[SUBMITTED] * cmd.size) if cmd.size else ONE[SUBMITTED],
     )
-    return [Submitted(job, cmd.spec, cmd.tags, ghosts)]
+    return [*room, Submitted(job, cmd.spec, cmd.tags, ghosts)]
 
 
 def _dependencies(world: World, cmd: Submit) -> tuple[Job, ...]:
@@ -318,6 +320,7 @@ DECIDE: Final[dict[type[Command], Callable[[World, Any, int], list[Change]]]] = 
     Capacities: capacities,
     **DECIDE_RESOURCES,
     **DECIDE_CONSUMABLES,
+    **DECIDE_POLICIES,
 }
 
 

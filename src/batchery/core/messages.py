@@ -19,8 +19,10 @@ from batchery.core.model import (
     Realm,
     Ref,
     Shape,
+    TimeLimit,
 )
 from batchery.core.named import Consumable
+from batchery.core.shares import SchedulingPolicy
 
 
 class Refused(Exception):
@@ -72,6 +74,7 @@ class Submit(Command, frozen=True):
     share: str = ""
     needs: tuple[Need, ...] = ()
     tags: dict[str, str] = {}
+    most_shares: int = 500  # active ones of a fair-share queue
     facts: tuple[Job, ...] = ()
     no_facts: tuple[str, ...] = ()  # looked for in the store and not found
 
@@ -137,6 +140,9 @@ class UpdateQueue(Command, frozen=True):
     state: str | None = None
     priority: int | None = None
     order: tuple[tuple[int, str], ...] | None = None
+    policy: str | None = None
+    services: tuple[tuple[int, str], ...] | None = None
+    limits: tuple[TimeLimit, ...] | None = None
 
 
 class DeleteQueue(Command, frozen=True):
@@ -191,6 +197,25 @@ class UpdateConsumable(Command, frozen=True):
 
 class DeleteConsumable(Command, frozen=True):
     """DeleteConsumableResource. Refused while attempts hold units of it; unknown is a success. Answer: None."""
+
+    arn: str
+
+
+class CreatePolicy(Command, frozen=True):
+    """CreateSchedulingPolicy. Refused if the name is taken. Answer: None."""
+
+    policy: SchedulingPolicy
+    tags: dict[str, str] = {}
+
+
+class UpdatePolicy(Command, frozen=True):
+    """UpdateSchedulingPolicy: all of it but name and kind. Answer: None."""
+
+    policy: SchedulingPolicy
+
+
+class DeletePolicy(Command, frozen=True):
+    """DeleteSchedulingPolicy: of no queue. Unknown is a success. Answer: None."""
 
     arn: str
 

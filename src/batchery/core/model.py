@@ -30,6 +30,10 @@ from batchery.core.keys import Ref as Ref
 from batchery.core.keys import task_id as task_id
 from batchery.core.keys import task_ref as task_ref
 from batchery.core.named import Consumable
+from batchery.core.queue import Blocked as Blocked
+from batchery.core.queue import Queue as Queue
+from batchery.core.queue import TimeLimit as TimeLimit
+from batchery.core.shares import SchedulingPolicy, Usage
 from batchery.core.status import ONE, OPEN, SUBMITTED
 
 # What a dependency waits for.
@@ -252,31 +256,6 @@ class Block(Struct):
     live: int = 0
 
 
-class Blocked(Struct, frozen=True):
-    """A stored fact: the head of a queue that no environment can ever take, why, and since when."""
-
-    job: str
-    index: int
-    reason: str
-    since: int
-
-
-class Queue(Struct):
-    """A job queue. ``order`` pairs AWS's order numbers with environment ARNs, ascending."""
-
-    arn: str
-    name: str
-    realm: Realm
-    priority: int
-    order: tuple[tuple[int, str], ...]
-    state: str = ENABLED
-    status: str = CREATING
-    type: str = ""  #: jobQueueType as sent, "" when absent
-    policy: str = ""
-    created: int = 0
-    blocked: tuple[Blocked, ...] = ()
-
-
 class Environment(Struct):
     """A compute environment. ``pool`` names the vCPUs it draws on: its own ARN, or one shared by ready-made ones."""
 
@@ -348,6 +327,8 @@ class Dirty(Struct):
     definitions: dict[str, Definition | None] = {}
     consumables: dict[str, Consumable | None] = {}
     tokens: list[tuple[str, str, int, int]] = []  #: scope, token ("": none), at, newest to forget
+    policies: dict[str, SchedulingPolicy | None] = {}
+    shares: dict[tuple[str, str], Usage | None] = {}  #: (queue ARN, share)
     tags: list[tuple[str, dict[str, str], tuple[str, ...]]] = []  #: arn, set, removed ("*" removes all)
     realms: list[Realm] = []
     evaluated: int = 0  #: new value of meta.evaluated, 0 for no change
@@ -366,6 +347,8 @@ class World(Struct):
     definitions: dict[str, Definition] = {}
     consumables: dict[str, Consumable] = {}
     tokens: dict[str, dict[str, int]] = {}  #: clientTokens seen: scope -> token -> when (ms), oldest first
+    policies: dict[str, SchedulingPolicy] = {}
+    shares: dict[str, dict[str, Usage]] = {}  #: queue ARN -> share -> what it uses; only `spent` and `at` are stored
     revisions: dict[tuple[Realm, str], int] = {}  #: highest revision ever given to a name
     active: dict[tuple[Realm, str], list[int]] = {}  #: ACTIVE revisions of a name, ascending
     realms: set[Realm] = field(default_factory=set)

@@ -6,7 +6,9 @@ tells what became of its head, and asks again::
     order = order_of(world, queue, heads, now)
     while (first := order.head()) is not None:
         entry, lane = first
-        ...            # one of: order.placed(vcpus), order.moved(next_entry), order.drop()
+        ...            # one of: order.placed(vcpus), order.moved(lane, next_entry), order.drop(), order.clear()
+
+"The next lane" below is the one that `head` gave.
 
 A new policy is one class here, or in a file of its own, and one line in ORDERS.
 """
@@ -15,7 +17,9 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heapreplace
 from typing import Final, Protocol
 
+from batchery.core.fairshare import FairShare
 from batchery.core.model import Entry, Lane, Queue, World
+from batchery.core.shares import FAIR
 
 FIFO: Final = "FIFO"
 
@@ -27,12 +31,16 @@ class Order(Protocol):
         """The next lane and its head; None when there is nothing more to look at."""
         ...
 
+    def allows(self, vcpus: int) -> bool:
+        """Whether the policy leaves that much to the share of the next lane. If not, the queue waits for itself."""
+        ...
+
     def placed(self, vcpus: int) -> None:
         """A task of the next lane was placed, on so many thousandths of a vCPU. Its entry stands until `moved`."""
         ...
 
-    def moved(self, entry: Entry | None) -> None:
-        """The head of the next lane is this one now; None: the lane is empty."""
+    def moved(self, lane: Lane, entry: Entry | None) -> None:
+        """The head of the next lane, which is ``lane``, is this one now; None: the lane is empty."""
         ...
 
     def drop(self) -> None:
@@ -54,14 +62,17 @@ class Fifo:
     def head(self) -> tuple[Entry, Lane] | None:
         return self._heap[0] if self._heap else None
 
+    def allows(self, vcpus: int) -> bool:
+        return True
+
     def placed(self, vcpus: int) -> None:
         pass
 
-    def moved(self, entry: Entry | None) -> None:
+    def moved(self, lane: Lane, entry: Entry | None) -> None:
         if entry is None:
             heappop(self._heap)
         else:
-            heapreplace(self._heap, (entry, self._heap[0][1]))
+            heapreplace(self._heap, (entry, lane))
 
     def drop(self) -> None:
         heappop(self._heap)
@@ -73,9 +84,11 @@ class Fifo:
 #: Kind of policy -> makes the order of a queue at a time (ms) from the heads of its lanes.
 ORDERS: Final[dict[str, Callable[[World, Queue, dict[Lane, Entry], int], Order]]] = {
     FIFO: lambda world, queue, heads, now: Fifo(heads),
+    FAIR: FairShare,
 }
 
 
 def order_of(world: World, queue: Queue, heads: dict[Lane, Entry], now: int) -> Order:
     """The order of a queue, by its policy."""
-    return ORDERS[FIFO](world, queue, heads, now)
+    policy = world.policies.get(queue.policy)
+    return ORDERS[policy.kind if policy is not None else FIFO](world, queue, heads, now)

@@ -27,6 +27,7 @@ from batchery.core.model import (
     task_ref,
 )
 from batchery.core.named import Consumable
+from batchery.core.shares import SchedulingPolicy
 from batchery.core.status import CLOSING, NODE_ENDED, OFFERED, PENDING, RUNNABLE, SUBMITTED, summary
 
 
@@ -99,6 +100,17 @@ def resolve_definition(world: World, realm: Realm, name: str, revision: int | No
         revision = active[-1]
     found = world.definitions.get(_present(world.definitions, realm, "job-definition", f"{name}:{revision}"))
     return None if found is None or is_stub(found) else found
+
+
+def resolve_policy(world: World, realm: Realm, arn: str) -> SchedulingPolicy | None:
+    """A scheduling policy by ARN, in this realm."""
+    found = world.policies.get(arn)
+    return found if found is not None and found.realm == realm else None
+
+
+def policies(world: World, realm: Realm) -> list[SchedulingPolicy]:
+    """By name."""
+    return sorted((p for p in world.policies.values() if p.realm == realm), key=lambda p: p.name)
 
 
 def queues(world: World, realm: Realm) -> list[Queue]:
@@ -291,9 +303,11 @@ __all__ = [
     "forgettable",
     "open_jobs",
     "open_page",
+    "policies",
     "queues",
     "resolve_definition",
     "resolve_environment",
+    "resolve_policy",
     "resolve_queue",
     "running_count",
     "waiting",

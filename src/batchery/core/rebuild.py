@@ -2,11 +2,11 @@
 
 from collections import deque
 
-from batchery.core import gang, index, lanes
+from batchery.core import fairshare, gang, index, lanes
 from batchery.core.agenda import Agenda
+from batchery.core.follow import CLOSE, EVALUATE, SETTLE, environment_due, queue_due
 from batchery.core.model import Job, World
 from batchery.core.status import CLOSING, PENDING, RUNNABLE, RUNNING, table
-from batchery.core.step import CLOSE, EVALUATE, SETTLE, environment_due, queue_due
 
 #: What waits for nothing is RUNNABLE: settled here at once, since most of a long queue is so.
 _FREE = table({PENDING: RUNNABLE})
@@ -38,6 +38,7 @@ def rebuild(world: World) -> None:
     if world.unevaluated:
         world.due.add(EVALUATE, "")
     lanes.rebuild_lanes(world)
+    fairshare.rebuild_shares(world)
     for queue in world.queues.values():
         if queue.blocked:  # to be looked at, though nothing of it may be ready any more
             world.lanes.setdefault(queue.arn, {})

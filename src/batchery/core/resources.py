@@ -57,6 +57,7 @@ from batchery.core.model import (
     Realm,
     World,
 )
+from batchery.core.policies import check_policy, check_replacement
 from batchery.core.replacing import replacing
 
 IN_TRANSITION: Final = frozenset({CREATING, UPDATING, DELETING})
@@ -115,6 +116,8 @@ def create_queue(world: World, cmd: CreateQueue, now: int) -> list[Change]:
     held = sum(other.realm == queue.realm for other in world.queues.values())
     _require(held < cmd.limit, f"Cannot create more than {cmd.limit} job queues", wrapped=True)  # ours
     _check_order(world, queue.realm, queue.order, queue.type)
+    if queue.policy:
+        check_policy(world, queue.realm, queue, queue.policy)
     return [QueueSet(replace(queue, status=CREATING, created=now)), *_tagged(queue.arn, cmd.tags)]
 
 
@@ -125,12 +128,17 @@ def update_queue(world: World, cmd: UpdateQueue, now: int) -> list[Change]:
     _require(queue.status not in IN_TRANSITION, "Cannot update, resource is being modified")
     if cmd.order is not None:
         _check_order(world, queue.realm, cmd.order, queue.type)
+    if cmd.policy is not None:
+        check_replacement(world, queue, cmd.policy)
     changed = replace(
         queue,
         status=UPDATING,
         state=queue.state if cmd.state is None else cmd.state,
         priority=queue.priority if cmd.priority is None else cmd.priority,
         order=queue.order if cmd.order is None else cmd.order,
+        policy=queue.policy if cmd.policy is None else cmd.policy,
+        services=queue.services if cmd.services is None else cmd.services,
+        limits=queue.limits if cmd.limits is None else cmd.limits,
     )
     return [QueueSet(changed)]
 
@@ -267,6 +275,7 @@ def tag(world: World, cmd: Tag, now: int) -> list[Change]:
         (":compute-environment/", world.environments),
         (":job-definition/", world.definitions),
         (":consumable-resource/", world.consumables),
+        (":scheduling-policy/", world.policies),
     )
     for mark, table in tables:
         _require(mark not in cmd.arn or cmd.arn in table, f"{cmd.arn} does not exist")

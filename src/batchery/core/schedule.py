@@ -174,6 +174,7 @@ class _Plan:
     def __init__(self, world: World, queue: Queue, room: Room, now: int, changes: list[Change]) -> None:
         self.world, self.queue, self.room, self.now, self.changes = world, queue, room, now, changes
         self.aside: list[tuple[Job, int, str]] = []
+        self.spent = False  # the policy leaves no more to this queue now: it waits for itself, and holds up nobody else
         self.cursors: dict[str, int] = {}  # job id -> index from which its tasks are not planned yet
         self.planned: dict[Lane, list[Entry]] = {}  # entries with nothing left to plan
         self.lanes = world.lanes[queue.arn]
@@ -199,9 +200,12 @@ class _Plan:
         if number < 0:  # all of this job's ready tasks are planned: the lane's next job
             heap = self.lanes[lane]
             self.planned.setdefault(lane, []).append(heappop(heap))
-            self.order.moved(fresh(self.world, lane, heap))
+            self.order.moved(lane, fresh(self.world, lane, heap))
         elif not self.fits[lane.demand]:
             self._stand_aside(job, number, misfit(self.world, self.queue, lane.demand))
+        elif self.spent or not self.order.allows(lane.demand.resources.vcpus):
+            self.spent = True
+            self.order.drop()
         elif not self.room.units.enough(lane.demand.consumables):
             self._wait_for_units(lane.demand)
         elif not self._place(job, number, lane.demand):

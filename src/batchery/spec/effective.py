@@ -60,6 +60,7 @@ class Overrides(Structure, kw_only=True):
     retry_strategy: RetryStrategy | None = None
     propagate_tags: bool | None = None
     timeout: JobTimeout | None = None
+    scheduling_priority_override: int | None = None
     depends_on: list[JobDependency] | None = None
     consumable_resource_properties_override: ConsumableResourceProperties | None = None
 
@@ -74,6 +75,7 @@ class Effective(msgspec.Struct, frozen=True):
     timeout: JobTimeout | None
     propagate_tags: bool
     platforms: list[str]
+    priority: int | None  # schedulingPriority, or what SubmitJob put in its place; None if neither was given
     depends_on: list[JobDependency]
     consumables: ConsumableResourceProperties | None  # as sent
     override_bytes: int  # what AWS would hand to ECS as overrides, about
@@ -113,6 +115,9 @@ def effective(definition_doc: str, submit_doc: str) -> Effective:
         retry=lowered(overrides.retry_strategy or definition.retry_strategy),
         timeout=timeout if limited(timeout) else None,
         propagate_tags=bool(propagate),
+        priority=definition.scheduling_priority
+        if overrides.scheduling_priority_override is None
+        else overrides.scheduling_priority_override,
         platforms=list(definition.platform_capabilities or []),
         depends_on=overrides.depends_on or [],
         consumables=in_effect(

@@ -18,6 +18,7 @@ JOB_QUEUE: Final = "job-queue"
 JOB_DEFINITION: Final = "job-definition"
 JOB: Final = "job"
 CONSUMABLE_RESOURCE: Final = "consumable-resource"
+SCHEDULING_POLICY: Final = "scheduling-policy"
 
 #: Job queues, compute environments, job definitions, consumable resources.
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")

@@ -15,7 +15,7 @@ from batchery.spec.ecs import check_ecs
 from batchery.spec.eks import check_eks
 from batchery.spec.kinds import check_kinds
 from batchery.spec.names import NAME
-from batchery.spec.rules import check_legacy, check_needed, check_retry, check_timeout, refuse_later
+from batchery.spec.rules import check_legacy, check_needed, check_priority, check_retry, check_timeout, refuse_later
 
 
 def on_fargate(platforms: list[str] | None) -> bool:
@@ -32,7 +32,6 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
         (
             ("type multinode", ask.type if ask.type == "multinode" else None),
             ("nodeProperties", ask.node_properties),
-            ("schedulingPriority", ask.scheduling_priority),
         )
     )
     size = len(msgspec.json.encode(ask))
@@ -42,6 +41,7 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
     check_retry(ask.retry_strategy, limits)
     check_timeout(ask.timeout, limits)
     check_consumables(ask.consumable_resource_properties, limits)
+    check_priority("schedulingPriority", ask.scheduling_priority)
     if ask.container_properties is not None:
         check_properties(ask.container_properties, ask.platform_capabilities)
     elif ask.ecs_properties is not None:

@@ -22,6 +22,7 @@ from batchery.core.messages import Refused
 RESERVED: Final = "AWS_BATCH"  #: names of variables that start like this are the service's
 PATTERN_CHARS: Final = 512  #: API_EvaluateOnExit
 MEMORY_LEAST: Final = 4  #: MiB, API_ResourceRequirement
+MOST_PRIORITY: Final = 9999  #: schedulingPriority
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
@@ -61,6 +62,12 @@ def check_retry(retry: RetryStrategy | None, limits: Limits) -> None:
         for pattern in (entry.on_status_reason, entry.on_reason, entry.on_exit_code):
             if pattern is not None and len(pattern) > PATTERN_CHARS:
                 raise Refused(f"Patterns of evaluateOnExit must be at most {PATTERN_CHARS} characters", True)  # ours
+
+
+def check_priority(member: str, priority: int | None) -> None:
+    """Of jobs within a share (API_RegisterJobDefinition, API_SubmitJob)."""
+    if priority is not None and not 0 <= priority <= MOST_PRIORITY:
+        raise Refused(f"{member} must be between 0 and {MOST_PRIORITY}", True)  # ours
 
 
 def check_timeout(timeout: JobTimeout | None, limits: Limits) -> None:

@@ -26,6 +26,7 @@ def shape_of(effective: Effective, definition_name: str) -> Shape:
         resources=effective.resources,
         attempts=(retry.attempts if retry else None) or 1,
         rules=_rules(retry),
+        priority=effective.priority or 0,
         timeout=1000 * ((timeout.attempt_duration_seconds if timeout else None) or 0),
         log_group=group,
         log_prefix=head,

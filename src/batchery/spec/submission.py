@@ -5,6 +5,7 @@ needs World, queues, definitions, other jobs, is the handler's and the core's.
 Sources: API_SubmitJob, API_ContainerOverrides, API_JobDependency, user guide "Array jobs" and "Troubleshooting".
 """
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -35,6 +36,7 @@ from batchery.spec.rules import (
     check_legacy,
     check_needed,
     check_pair,
+    check_priority,
     check_requirements,
     check_retry,
     check_timeout,
@@ -51,6 +53,8 @@ _PLATFORMS: Final = {
     "EKS": ("EKS",),
     "EKS_SPOT": ("EKS",),
 }
+#: API_SubmitJob: alphanumerics, with an optional asterisk.
+SHARE_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9]{1,255}\*?")
 TOO_LONG: Final = "Container Overrides length must be at most {}"
 _encode: Final = msgspec.json.Encoder().encode
 _decoder: Final = msgspec.json.Decoder(Overrides)
@@ -71,6 +75,9 @@ def check_form(ask: SubmitJobRequest, size: int, limits: Limits) -> None:
     check_retry(ask.retry_strategy, limits)
     check_timeout(ask.timeout, limits)
     check_consumables(ask.consumable_resource_properties_override, limits)
+    check_priority("schedulingPriorityOverride", ask.scheduling_priority_override)
+    if ask.share_identifier is not None and SHARE_IDENTIFIER.fullmatch(ask.share_identifier) is None:
+        raise Refused("shareIdentifier must be 1 to 255 letters and digits, and may end in *", True)  # ours
     refuse_later((("nodeOverrides", ask.node_overrides),))
 
 
@@ -99,6 +106,7 @@ def _text(ask: SubmitJobRequest, sent: ContainerOverrides | None) -> str:
         propagate_tags=ask.propagate_tags,
         timeout=ask.timeout,
         consumable_resource_properties_override=ask.consumable_resource_properties_override,
+        scheduling_priority_override=ask.scheduling_priority_override,
     )
     return "{}" if overrides == _NOTHING else _encode(overrides).decode()
 

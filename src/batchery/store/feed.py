@@ -14,7 +14,15 @@ from typing import Any, Final
 from msgspec import convert, msgpack
 from msgspec.structs import astuple
 
-from batchery.core.changes import Change, ConsumableSet, DefinitionSet, EnvironmentSet, QueueSet, Submitted
+from batchery.core.changes import (
+    Change,
+    ConsumableSet,
+    DefinitionSet,
+    EnvironmentSet,
+    PolicySet,
+    QueueSet,
+    Submitted,
+)
 from batchery.core.model import Job, Need, Realm, Shape
 from batchery.core.status import ONE, SUBMITTED
 
@@ -77,6 +85,7 @@ _STAMP: Final[dict[type[Change], Callable[[Any], int]]] = {
     QueueSet: lambda change: change.queue.created,
     EnvironmentSet: lambda change: change.environment.created,
     ConsumableSet: lambda change: change.consumable.created,
+    PolicySet: lambda change: change.policy.created,
     DefinitionSet: lambda change: max(change.definition.created, change.definition.deregistered),
 }
 

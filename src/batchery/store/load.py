@@ -34,10 +34,12 @@ from batchery.core.model import (
     Resources,
     Shape,
     Task,
+    TimeLimit,
     World,
 )
 from batchery.core.named import Consumable
 from batchery.core.rebuild import rebuild
+from batchery.core.shares import SchedulingPolicy, Usage
 from batchery.core.status import (
     CLOSING,
     ENDED,
@@ -52,7 +54,7 @@ from batchery.core.status import (
     SUCCEEDED,
     table,
 )
-from batchery.store.rows import CONSUMABLE, DEFINITION, ENVIRONMENT, QUEUE
+from batchery.store.rows import CONSUMABLE, DEFINITION, ENVIRONMENT, POLICY, QUEUE
 
 _OPEN: Final = "FROM job INDEXED BY job_open CROSS JOIN {} USING (seq) WHERE job.code IS NULL"
 _ATTEMPTS: Final = """
@@ -71,6 +73,8 @@ _needs: Final = json.Decoder(tuple[Need, ...])
 _shape: Final = json.Decoder(Shape)
 _order: Final = json.Decoder(tuple[tuple[int, str], ...])
 _blocked: Final = json.Decoder(tuple[Blocked, ...])
+_limits: Final = json.Decoder(tuple[TimeLimit, ...])
+_weights: Final = json.Decoder(tuple[tuple[str, float], ...])
 _CLOSE: Final = table({PENDING: CLOSING})
 
 
@@ -135,9 +139,17 @@ def _resources(connection: Connection, world: World) -> None:
     world.next_seq = max(last, world.evaluated) + 1  # ended jobs may be forgotten; their numbers are not given again
     world.realms = {Realm(*row) for row in connection.execute("SELECT account, region FROM realm")}
     for arn, name, account, region, priority, order, *rest in connection.execute(_all("queue", QUEUE)):
-        *plain, blocked = rest
+        *plain, blocked, services, limits = rest
         queue = world.queues[arn] = Queue(arn, name, Realm(account, region), priority, _order.decode(order), *plain)
-        queue.blocked = _blocked.decode(blocked)
+        queue.blocked, queue.services = _blocked.decode(blocked), _order.decode(services)
+        queue.limits = _limits.decode(limits)
+    for arn, name, account, region, *rest in connection.execute(_all("policy", POLICY)):
+        kind, doc, window, reservation, weights, created = rest
+        world.policies[arn] = SchedulingPolicy(
+            arn, name, Realm(account, region), kind, doc, window, reservation, _weights.decode(weights), created
+        )
+    for queue_arn, share, spent, at in connection.execute("SELECT queue, share, spent, at FROM share"):
+        world.shares.setdefault(queue_arn, {})[share] = Usage(spent, at)
     for arn, name, account, region, *rest in connection.execute(_all("environment", ENVIRONMENT)):
         world.environments[arn] = Environment(arn, name, Realm(account, region), *rest)
     for arn, name, account, region, *rest in connection.execute(_all("definition", DEFINITION)):

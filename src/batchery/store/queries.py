@@ -53,10 +53,12 @@ def page(
     definition: str | None,
     created_before: int | None,
     created_after: int | None,
+    share: str | None,
 ) -> list[JobRow]:
     """Along the index of the queue or of its ended jobs, which are in the order of the answer; but where a name or a
-    definition is of few jobs, along the index that finds those few, which are sorted then."""
-    index = "job_of_queue" if codes is None else "job_ended"
+    definition is of few jobs, along the index that finds those few, which are sorted then. A share has an index of its
+    own, in the order of the answer too."""
+    index = "job_of_share" if share is not None else "job_of_queue" if codes is None else "job_ended"
     if created_before is not None:
         before = min(before, first_seq(connection, created_before))
     where = ["job.queue = (SELECT id FROM symbol WHERE text = ?)"]
@@ -75,6 +77,9 @@ def page(
     if codes is not None:
         where += [f"code IN ({', '.join('?' * len(codes))})", "code IS NOT NULL"]
         values += codes
+    if share is not None:
+        where += ["share = ?", "share <> ''"]
+        values.append(share)
     if created_after is not None:
         where.append("seq >= ?")
         values.append(first_seq(connection, created_after + 1))

@@ -89,8 +89,9 @@ class SqliteReads:
         definition: str | None = None,
         created_before: int | None = None,
         created_after: int | None = None,
+        share: str | None = None,
     ) -> list[JobRow]:
-        filters = (name, definition, created_before, created_after)
+        filters = (name, definition, created_before, created_after, share)
         return await self._ask(queries.page, queue, codes, before, limit, *filters)
 
     async def page_of_consumable(

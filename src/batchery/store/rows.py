@@ -20,6 +20,7 @@ from msgspec import json
 from batchery.core.changes import Change
 from batchery.core.model import Asked, Attempt, Definition, Dirty, Environment, Job, Queue, Realm, task_id
 from batchery.core.named import Consumable
+from batchery.core.shares import SchedulingPolicy
 from batchery.store import feed
 from batchery.store.store import Rows
 
@@ -38,12 +39,14 @@ ATTEMPT: Final = (
 )
 QUEUE: Final = (
     *("arn", "name", "account", "region", "priority", "environments", "state", "status", "type", "policy"),
-    *("created", "blocked"),
+    *("created", "blocked", "services", "limits"),
 )
 ENVIRONMENT: Final = (
     *("arn", "name", "account", "region", "kind", "max_vcpus", "pool", "doc", "state", "status", "status_reason"),
     *("uuid", "created", "replaced", "replace_by"),
 )
+POLICY: Final = (*("arn", "name", "account", "region", "kind", "doc", "decay", "reservation", "weights", "created"),)
+SHARE: Final = ("queue", "share", "spent", "at")
 DEFINITION: Final = ("arn", "name", "account", "region", "revision", "doc", "status", "created", "deregistered")
 CONSUMABLE: Final = ("arn", "name", "account", "region", "kind", "total", "created")
 ENDED: Final = ("seq", "first", "upto", "code", "reason", "at")
@@ -130,6 +133,10 @@ TABLES: Final[dict[str, str]] = {
     "consumable": _put("consumable", CONSUMABLE, ("arn",)),
     "token_old": _TOKEN_OLD,
     "token": _put("client_token", ("scope", "token", "at"), ("scope", "token")),
+    "policy_gone": _drop("policy", "arn"),
+    "policy": _put("policy", POLICY, ("arn",)),
+    "share_gone": f"DELETE FROM share WHERE (queue, share) IN (SELECT value->>0, value->>1 FROM {_EACH})",
+    "share": _put("share", SHARE, ("queue", "share")),
     "tag_clear": _drop("tag", "arn"),
     "tag_gone": f"DELETE FROM tag WHERE (arn, key) IN (SELECT value->>0, value->>1 FROM {_EACH})",
     "tag": _put("tag", ("arn", "key", "value"), ("arn", "key")),
@@ -161,8 +168,10 @@ def encode(dirty: Dirty, changes: list[Change]) -> Rows:
         tables["ended"] = _spans(dirty)
     if dirty.tags:
         _tags(dirty, tables)
-    if dirty.queues or dirty.environments or dirty.definitions or dirty.realms or dirty.consumables:
-        _resources(dirty, tables)
+    if dirty.shares:
+        tables["share_gone"] = [key for key, usage in dirty.shares.items() if usage is None]
+        tables["share"] = [(*key, usage.spent, usage.at) for key, usage in dirty.shares.items() if usage is not None]
+    _resources(dirty, tables)
     if dirty.tokens:
         tables["token_old"] = [(scope, forget) for scope, _, _, forget in dirty.tokens]
         tables["token"] = [(scope, token, at) for scope, token, at, _ in dirty.tokens if token]
@@ -292,6 +301,8 @@ def _resources(dirty: Dirty, tables: dict[str, list[Any]]) -> None:
     tables["queue"] = [_queue(queue) for queue in dirty.queues.values() if queue is not None]
     tables["environment_gone"] = [arn for arn, item in dirty.environments.items() if item is None]
     tables["environment"] = [_environment(item) for item in dirty.environments.values() if item is not None]
+    tables["policy_gone"] = [arn for arn, item in dirty.policies.items() if item is None]
+    tables["policy"] = [_policy(item) for item in dirty.policies.values() if item is not None]
     tables["definition_gone"] = [arn for arn, item in dirty.definitions.items() if item is None]
     tables["definition"] = [_definition(item) for item in dirty.definitions.values() if item is not None]
     tables["consumable_gone"] = [arn for arn, item in dirty.consumables.items() if item is None]
@@ -299,8 +310,13 @@ def _resources(dirty: Dirty, tables: dict[str, list[Any]]) -> None:
 
 
 def _queue(q: Queue) -> tuple[Any, ...]:
-    order, blocked = encode_json(q.order).decode(), encode_json(q.blocked).decode()
-    return (q.arn, q.name, *q.realm, q.priority, order, q.state, q.status, q.type, q.policy, q.created, blocked)
+    order, *lists = (encode_json(value).decode() for value in (q.order, q.blocked, q.services, q.limits))
+    return (q.arn, q.name, *q.realm, q.priority, order, q.state, q.status, q.type, q.policy, q.created, *lists)
+
+
+def _policy(p: SchedulingPolicy) -> tuple[Any, ...]:
+    weights = encode_json(p.weights).decode()
+    return (p.arn, p.name, *p.realm, p.kind, p.doc, p.window, p.reservation, weights, p.created)
 
 
 def _environment(e: Environment) -> tuple[Any, ...]:

@@ -200,6 +200,7 @@ class Reads(Protocol):
         definition: str | None = None,
         created_before: int | None = None,
         created_after: int | None = None,
+        share: str | None = None,
     ) -> list[JobRow]:
         """Jobs of a queue with seq < ``before``, newest first.
 

@@ -22,11 +22,14 @@ from batchery.core.changes import (
     Evaluated,
     JobClosed,
     Placed,
+    PolicyGone,
+    PolicySet,
     QueueGone,
     QueueSet,
     Readied,
     RealmOpened,
     Recalled,
+    SharesForgotten,
     Submitted,
     TagsSet,
     TokenUsed,
@@ -44,6 +47,7 @@ from batchery.core.model import (
     Shape,
 )
 from batchery.core.named import NON_REPLENISHABLE, Consumable
+from batchery.core.shares import SchedulingPolicy
 from batchery.core.status import FAILED, RUNNING, SUCCEEDED
 from batchery.store.activity import PLACES, SPAN
 from batchery.store.sqlite import TRIM_EVERY, SqliteStore
@@ -110,6 +114,7 @@ def every_change(job: Job) -> list[Change]:
     key = AttemptKey(job.id, 3, 2)
     place = definition("d", 1)
     blocked = queue("q", blocked=(Blocked(job.id, 0, "r", NOW),))
+    policy = SchedulingPolicy("p", "p", REALM, "FAIR", "{}", weights=(("a*", 2.5),))
     here = Stock.place(Stock(None))  # type: ignore[arg-type]
     return [
         RealmOpened(REALM),
@@ -133,6 +138,9 @@ def every_change(job: Job) -> list[Change]:
         ConsumableSet(Consumable("c", "c", REALM, NON_REPLENISHABLE, 3, NOW)),
         ConsumableGone("c"),
         TokenUsed("c", "ADD 1 t", NOW + 8, NOW),
+        PolicySet(policy),
+        PolicyGone("p"),
+        SharesForgotten("q", ("s",)),
         TagsSet("a", {"k": "v"}, ("*",)),
         CapacitySet(Capacity(1, 2, False, 3)),
     ]

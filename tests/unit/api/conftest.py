@@ -14,7 +14,7 @@ import botocore.validate
 import msgspec
 import pytest
 
-from batchery.api import environments, queues, tags  # noqa: F401  the handlers register themselves
+from batchery.api import environments, policies, queues, tags  # noqa: F401  the handlers register themselves
 from batchery.api.call import HANDLERS, ApiError, Call, Caller
 from batchery.api.policy import Policy
 from batchery.api.readymade import ensure_realm_command
@@ -100,7 +100,7 @@ class Desk:
     def world(self) -> World:
         return self.service.world
 
-    def call(self, name: str, realm: Realm = HOME, **members: Any) -> dict[str, Any]:
+    def call(self, name: str, /, realm: Realm = HOME, **members: Any) -> dict[str, Any]:
         """Answer of an operation, in wire names. Raises ApiError or Refused."""
         operation = OPERATIONS[name]
         ask = msgspec.json.decode(msgspec.json.encode(members), type=operation.request)
@@ -114,7 +114,7 @@ class Desk:
         assert not report.has_errors(), report.generate_report()
         return body
 
-    def refused(self, name: str, realm: Realm = HOME, **members: Any) -> str:
+    def refused(self, name: str, /, realm: Realm = HOME, **members: Any) -> str:
         """Text of the ClientException that an operation answers; nothing may have changed."""
         before = msgspec.json.encode([list(self.world.queues.values()), list(self.world.environments.values())])
         with pytest.raises((ApiError, Refused)) as caught:

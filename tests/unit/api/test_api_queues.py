@@ -100,7 +100,7 @@ def test_names(desk: Any, env: str, name: str) -> None:
             "Compute Environments must be created and valid before attaching them to a job queue.",
         ),
         ("tags", {"aws:x": "y"}, "reserved: aws:x"),
-        ("schedulingPolicyArn", f"{ACCOUNT}:scheduling-policy/p", "Batchery: schedulingPolicyArn"),
+        ("schedulingPolicyArn", f"{ACCOUNT}:scheduling-policy/p", "scheduling-policy/p does not exist"),
         (
             "serviceEnvironmentOrder",
             [{"order": 1, "serviceEnvironment": "s"}],
@@ -186,7 +186,7 @@ def test_an_update_is_held_to_the_same_rules(desk: Any, env: str) -> None:
     queue(desk)
     assert "at least 0" in desk.refused("UpdateJobQueue", jobQueue="q", priority=-2)
     assert "At least one" in desk.refused("UpdateJobQueue", jobQueue="q", computeEnvironmentOrder=[])
-    assert "schedulingPolicyArn" in desk.refused("UpdateJobQueue", jobQueue="q", schedulingPolicyArn="arn:x")
+    assert "FIFO job queue" in desk.refused("UpdateJobQueue", jobQueue="q", schedulingPolicyArn="arn:x")
 
 
 def test_a_queue_is_deleted_after_it_was_disabled(desk: Any, env: str) -> None:

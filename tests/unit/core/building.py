@@ -24,6 +24,7 @@ from batchery.core.messages import (
     Command,
     ContainerEnd,
     CreateEnvironment,
+    CreatePolicy,
     CreateQueue,
     DeleteEnvironment,
     DeleteQueue,
@@ -67,6 +68,7 @@ from batchery.core.model import (
     World,
     task_ref,
 )
+from batchery.core.shares import FAIR, SchedulingPolicy
 from batchery.core.status import CODE_NAMES, SHOWN
 from batchery.core.step import forget, turn
 
@@ -136,10 +138,15 @@ class Batch:
         self.send(CreateEnvironment(made))
         return where
 
-    def queue(self, name: str, *environments: str, priority: int = 1) -> str:
+    def queue(self, name: str, *environments: str, priority: int = 1, **more: Any) -> str:
         where = arn("job-queue", name)
-        self.send(CreateQueue(Queue(where, name, HOME, priority, tuple(enumerate(environments, 1)))))
+        self.send(CreateQueue(Queue(where, name, HOME, priority, tuple(enumerate(environments, 1)), **more)))
         return where
+
+    def policy(self, name: str = "fair", **more: Any) -> str:
+        """A fair-share policy; ``weights`` is a dict."""
+        self.send(CreatePolicy(fair(name, **more)))
+        return arn("scheduling-policy", name)
 
     def close(self, environment: str = "main") -> None:
         """Nothing new is placed: what is ready stays RUNNABLE."""
@@ -169,6 +176,7 @@ class Batch:
         memory: int = 256,
         gpus: int = 0,
         nodes: int = 0,
+        share: str = "",
         **shape: Any,
     ) -> Submit:
         """A Submit. ``after``: job ids, or `id:index` for one child. ``nodes``: of a gang, each of the size given.
@@ -187,7 +195,7 @@ class Batch:
         size = len(gang) or size
         made = Shape(total(gang) if gang else each, **shape)
         name = name or f"job{self.made}"
-        return Submit(HOME, name, name, queue or self.main, DEFINITION, made, "{}", size, needs=tuple(needs))
+        return Submit(HOME, name, name, queue or self.main, DEFINITION, made, "{}", size, share, tuple(needs))
 
     def submit(self, name: str = "", **how: Any) -> str:
         """Submit a job (see `order`); its id."""
@@ -291,6 +299,12 @@ class Batch:
     def moved(self) -> list[str]:
         """The names of the last turn's changes."""
         return [type(change).__name__ for change in self.changes]
+
+
+def fair(name: str = "fair", weights: dict[str, float] | None = None, **more: Any) -> SchedulingPolicy:
+    """A fair-share policy."""
+    where = arn("scheduling-policy", name)
+    return SchedulingPolicy(where, name, HOME, FAIR, "{}", weights=tuple((weights or {}).items()), **more)
 
 
 def members(struct: Any) -> dict[str, Any]:

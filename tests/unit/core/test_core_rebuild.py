@@ -6,6 +6,7 @@ from tests.unit.core.building import Batch
 from batchery.core.check import check
 from batchery.core.model import CREATING, VALID, Task, World
 from batchery.core.rebuild import rebuild
+from batchery.core.shares import Usage
 from batchery.core.status import CLOSING, LATENT, ONE, PENDING, SUBMITTED, SUCCEEDED
 from batchery.core.step import derive, turn
 
@@ -15,7 +16,9 @@ def loaded(batch: Batch) -> World:
     here = batch.world
     world = World(evaluated=here.evaluated, next_seq=here.next_seq, realms=set(here.realms), policy=here.policy)
     world.queues, world.environments = dict(here.queues), dict(here.environments)
-    world.definitions = dict(here.definitions)
+    world.definitions, world.policies = dict(here.definitions), dict(here.policies)
+    for queue, shares in here.shares.items():
+        world.shares[queue] = {share: Usage(usage.spent, usage.at) for share, usage in shares.items()}
     for job in here.jobs.values():
         tasks = {
             i: Task(i, t.serial, t.used, t.asked, replace(t.live) if t.live else None, t.end)

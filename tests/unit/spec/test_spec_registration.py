@@ -126,18 +126,6 @@ def test_refusals_in_aws_words_and_style(
 NODES: dict[str, Any] = {"numNodes": 1, "mainNode": 0, "nodeRangeProperties": []}
 
 
-@pytest.mark.parametrize(
-    ("member", "value"),
-    [
-        ("schedulingPriority", 0),
-    ],
-)
-def test_members_whose_meaning_comes_later_are_named(member: str, value: Any) -> None:
-    members = {"containerProperties": None} if member.endswith("Properties") else {}
-    found = refusal(**{**members, member: value})
-    assert found.message == f"This is not supported by this version of Batchery: {member}"
-
-
 def test_kind_whose_meaning_comes_later_is_named() -> None:
     assert "type multinode" in refusal(type="multinode", containerProperties=None, nodeProperties=NODES).message
 

@@ -175,10 +175,8 @@ def test_refusals_of_register_change_nothing(jobs: Any) -> None:
     )
     tagged = {**asked, "containerProperties": PLAIN, "tags": {"AWS:x": ""}}
     assert "begin with aws:" in jobs.refused("RegisterJobDefinition", **tagged)
-    later = {**asked, "containerProperties": PLAIN, "schedulingPriority": 5}
-    assert jobs.refused("RegisterJobDefinition", **later) == (
-        "This is not supported by this version of Batchery: schedulingPriority"
-    )
+    later = {**asked, "containerProperties": PLAIN, "schedulingPriority": 10_000}
+    assert "schedulingPriority must be between 0 and 9999" in jobs.refused("RegisterJobDefinition", **later)
     assert found(jobs) == ["d:1"]
 
 

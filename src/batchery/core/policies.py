@@ -1,0 +1,93 @@
+"""Scheduling policies: commands to changes, and what a policy asks of the jobs submitted to its queue.
+
+A queue has a policy from its creation on, or never: it can be replaced by another of its kind, not removed, and a FIFO
+queue cannot get one (API_CreateJobQueue). Texts that nobody has seen AWS answer are marked "ours".
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from batchery.core.changes import Change, PolicyGone, PolicySet, SharesForgotten, TagsSet
+from batchery.core.fairshare import active_shares
+from batchery.core.messages import Command, CreatePolicy, DeletePolicy, Refused, Submit, UpdatePolicy
+from batchery.core.model import Queue, Realm, World
+from batchery.core.shares import FAIR, NO_SHARE, NOT_FAIR, QUOTA
+
+SERVICE_QUEUE: Final = "SAGEMAKER_TRAINING"  #: jobQueueType of queues for service jobs
+
+
+def create_policy(world: World, cmd: CreatePolicy, now: int) -> list[Change]:
+    policy = cmd.policy
+    if policy.arn in world.policies:
+        raise Refused("Object already exists")
+    tags: list[Change] = [TagsSet(policy.arn, cmd.tags, ())] if cmd.tags else []
+    return [PolicySet(replace(policy, created=now)), *tags]
+
+
+def update_policy(world: World, cmd: UpdatePolicy, now: int) -> list[Change]:
+    held = world.policies.get(cmd.policy.arn)
+    if held is None:
+        raise Refused(f"{cmd.policy.arn} does not exist")
+    if held.kind != cmd.policy.kind:
+        raise Refused("A fairsharePolicy can not be changed to a quotaSharePolicy, nor the other way", True)  # ours
+    return [PolicySet(replace(cmd.policy, created=held.created))]
+
+
+def delete_policy(world: World, cmd: DeletePolicy, now: int) -> list[Change]:
+    """Refused while a queue has it, also one that is being deleted."""
+    if cmd.arn not in world.policies:
+        return []
+    if any(queue.policy == cmd.arn for queue in world.queues.values()):
+        raise Refused("Cannot delete, found existing JobQueue relationship")  # as AWS says of compute environments
+    return [PolicyGone(cmd.arn), TagsSet(cmd.arn, {}, ("*",))]
+
+
+def check_policy(world: World, realm: Realm, queue: Queue, arn: str) -> None:
+    """Whether a queue, as it is to be, may have this policy."""
+    policy = world.policies.get(arn)
+    if policy is None or policy.realm != realm:
+        raise Refused(f"{arn} does not exist")  # ours
+    if policy.kind == QUOTA and queue.type != SERVICE_QUEUE:
+        raise Refused(f"A quotaSharePolicy needs a job queue of type {SERVICE_QUEUE}", True)  # ours
+
+
+def check_replacement(world: World, queue: Queue, arn: str) -> None:
+    """Whether a queue that exists may get this policy instead of the one it has."""
+    if not queue.policy:
+        raise Refused("A scheduling policy can not be added to a FIFO job queue", True)  # ours
+    if not arn:
+        raise Refused("The scheduling policy of a job queue can not be removed", True)  # ours
+    check_policy(world, queue.realm, queue, arn)
+    if world.policies[arn].kind != world.policies[queue.policy].kind:
+        raise Refused("A scheduling policy can only be replaced by one of the same kind", True)  # ours
+
+
+def admit(world: World, queue: Queue, cmd: Submit, now: int) -> list[Change]:
+    """A share identifier where the queue's policy wants one, and nowhere else; and not one too many.
+
+    Shares that have become inactive make room: they are forgotten.
+    """
+    policy = world.policies.get(queue.policy)
+    if policy is None or policy.kind != FAIR:
+        if cmd.share:
+            raise Refused(NOT_FAIR)
+        return []
+    if not cmd.share:
+        raise Refused(NO_SHARE)
+    shares = world.shares.get(queue.arn, {})
+    if cmd.share in shares:
+        return []
+    active = set(active_shares(world, queue.arn, now))
+    if len(active) >= cmd.most_shares:
+        raise Refused(f"Job queue {queue.name} has {len(active)} active share identifiers already", True)  # ours
+    gone = tuple(share for share in shares if share not in active)
+    return [SharesForgotten(queue.arn, gone)] if gone else []
+
+
+DECIDE_POLICIES: Final[dict[type[Command], Callable[[World, Any, int], list[Change]]]] = {
+    CreatePolicy: create_policy,
+    UpdatePolicy: update_policy,
+    DeletePolicy: delete_policy,
+}

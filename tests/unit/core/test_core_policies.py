@@ -1,0 +1,118 @@
+"""Scheduling policies as resources, and what they ask of queues and jobs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from tests.unit.core.building import Batch, arn, fair
+
+from batchery.core.messages import CreatePolicy, DeletePolicy, Refused, Submit, Tag, UpdatePolicy, UpdateQueue
+from batchery.core.model import Realm, TimeLimit
+from batchery.core.shares import QUOTA, SchedulingPolicy
+
+Make = Callable[..., Batch]
+FAIR_ARN = arn("scheduling-policy", "fair")
+
+
+def quota(name: str = "quota") -> SchedulingPolicy:
+    return replace(fair(name), kind=QUOTA)
+
+
+def refused(batch: Batch, command: Any) -> str:
+    before = dict(batch.world.policies)
+    with pytest.raises(Refused) as caught:
+        batch.send(command)
+    assert batch.world.policies == before
+    return caught.value.message
+
+
+# -------------------------------------------------------------------------------------------------------- policies
+
+
+def test_a_policy_is_made_changed_and_deleted(batch: Batch) -> None:
+    where = batch.policy(weights={"a": 2.0})
+    made = batch.world.policies[where]
+    assert (made.weights, made.created) == ((("a", 2.0),), batch.now)
+    batch.tick(5)
+    batch.send(UpdatePolicy(fair(window=700_000)))
+    changed = batch.world.policies[where]
+    assert (changed.weights, changed.window, changed.created) == ((), 700_000, made.created)
+    batch.send(DeletePolicy(where))
+    assert where not in batch.world.policies
+    batch.send(DeletePolicy(where))
+
+
+def test_tags_come_and_go_with_it(batch: Batch) -> None:
+    batch.send(CreatePolicy(fair(), {"who": "me"}), Tag(FAIR_ARN, {"more": "x"}))
+    assert batch.moved() == ["PolicySet", "TagsSet", "TagsSet"]
+    batch.send(DeletePolicy(FAIR_ARN))
+    assert batch.moved() == ["PolicyGone", "TagsSet"]
+    assert refused(batch, Tag(FAIR_ARN, {"more": "x"})) == f"{FAIR_ARN} does not exist"
+
+
+def test_what_is_refused_of_policies(batch: Batch) -> None:
+    batch.policy()
+    assert refused(batch, CreatePolicy(fair())) == "Object already exists"
+    assert refused(batch, UpdatePolicy(fair("none"))) == f"{arn('scheduling-policy', 'none')} does not exist"
+    assert "can not be changed" in refused(batch, UpdatePolicy(quota("fair")))
+    batch.queue("shared", arn("compute-environment", "main"), policy=FAIR_ARN)
+    assert refused(batch, DeletePolicy(FAIR_ARN)) == "Cannot delete, found existing JobQueue relationship"
+
+
+# ---------------------------------------------------------------------------------------------------------- queues
+
+
+def test_a_queue_needs_a_policy_that_is_there(batch: Batch) -> None:
+    batch.send(CreatePolicy(quota()), CreatePolicy(replace(fair("far"), realm=Realm("9", "r"))))
+    for name, words in (("none", "does not exist"), ("far", "does not exist"), ("quota", "SAGEMAKER_TRAINING")):
+        with pytest.raises(Refused, match=words):
+            batch.queue("shared", policy=arn("scheduling-policy", name))
+    batch.queue("service", type="SAGEMAKER_TRAINING", policy=arn("scheduling-policy", "quota"))
+
+
+def test_a_policy_is_replaced_by_one_of_its_kind_and_by_nothing_else(batch: Batch) -> None:
+    batch.send(CreatePolicy(quota()))
+    queue = batch.queue("shared", policy=batch.policy())
+    other = batch.policy("other")
+    batch.send(UpdateQueue(queue, policy=other))
+    assert batch.world.queues[queue].policy == other
+    assert "FIFO" in refused(batch, UpdateQueue(batch.main, policy=other))
+    assert "removed" in refused(batch, UpdateQueue(queue, policy=""))
+    assert "does not exist" in refused(batch, UpdateQueue(queue, policy=arn("scheduling-policy", "none")))
+    service = batch.queue("service", type="SAGEMAKER_TRAINING", policy=arn("scheduling-policy", "quota"))
+    assert "same kind" in refused(batch, UpdateQueue(service, policy=other))
+    batch.send(UpdateQueue(service, services=((1, "x"),), limits=(TimeLimit("r", 600_000, "TERMINATE"),)))
+    assert batch.world.queues[service].services == ((1, "x"),)
+
+
+# ------------------------------------------------------------------------------------------------------------ jobs
+
+
+def test_jobs_have_a_share_where_the_queue_wants_one_and_nowhere_else(batch: Batch) -> None:
+    queue = batch.queue("shared", policy=batch.policy())
+    assert refused(batch, batch.order(queue=queue)) == "shareIdentifier must be specified."
+    assert "onlybe" in refused(batch, batch.order(share="a"))
+    batch.submit(queue=queue, share="a")
+
+
+def test_one_share_too_many_is_refused_until_another_is_inactive(batch: Batch) -> None:
+    queue = batch.queue("shared", arn("compute-environment", "main"), policy=batch.policy(window=700_000))
+
+    def order(share: str) -> Submit:
+        return replace(batch.order(queue=queue, share=share), most_shares=2)
+
+    first = order("a")
+    batch.send(first, order("b"))
+    assert refused(batch, order("c")) == "Job queue shared has 2 active share identifiers already"
+    batch.send(order("a"))
+    batch.exits(first.id)
+    batch.cancel(batch.world.shares[queue] and f"job{batch.made}")
+    for job in list(batch.world.live):
+        batch.exits(job.job)
+    batch.tick(700_000)
+    assert "active" in refused(batch, order("c")), "for a window after its last job it is active"
+    batch.tick(1)
+    batch.send(order("c"))
+    assert set(batch.world.shares[queue]) == {"c"}, "what is inactive is forgotten"
+    assert batch.moved()[:2] == ["SharesForgotten", "Submitted"]
