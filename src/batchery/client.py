@@ -50,7 +50,7 @@ class Client:
         self._host = parts.netloc
         self._connection = kind(parts.hostname, parts.port, timeout=timeout)
 
-    def batch(self, operation: str, **members: Any) -> Json:
+    def batch(self, operation: str, /, **members: Any) -> Json:
         """An operation of AWS Batch that is a POST, by its name ("SubmitJob"). Raises ServiceError, NoServer."""
         return self._call("batch", f"/v1/{operation.lower()}", members, "application/json")
 
@@ -58,11 +58,11 @@ class Client:
         """TagResource. Raises ServiceError, NoServer."""
         return self._call("batch", f"/v1/tags/{quote(arn, safe='')}", {"tags": tags}, "application/json")
 
-    def logs(self, operation: str, **members: Any) -> Json:
+    def logs(self, operation: str, /, **members: Any) -> Json:
         """An operation of CloudWatch Logs ("GetLogEvents"). Raises ServiceError, NoServer."""
         return self._call("logs", "/", members, "application/x-amz-json-1.1", f"Logs_20140328.{operation}")
 
-    def own(self, name: str, **members: Any) -> Json:
+    def own(self, name: str, /, **members: Any) -> Json:
         """An endpoint of Batchery's own: jobs, why, stop. Raises ServiceError, NoServer."""
         return self._call("batch", f"/batchery/{name}", members, "application/json")
 

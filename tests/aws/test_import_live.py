@@ -172,6 +172,33 @@ def test_another_batchery(own_server: Callable[..., Server], tmp_path: Path) -> 
     assert "updated" not in text.splitlines()[-1]
 
 
+def test_consumable_resources_and_what_asks_for_them(own_server: Callable[..., Server], tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    first, second = own_server("kill_grace = 2"), own_server("kill_grace = 2")
+    there, here = Pipeline(first, tmp_path / "one"), Pipeline(second, tmp_path)
+    there.batch.create_consumable_resource(consumableResourceName="licence", totalQuantity=1)
+    gate = here.gate()
+    arn = there.waiting(
+        gate,
+        consumableResourceProperties={"consumableResourceList": [{"consumableResource": "licence", "quantity": 1}]},
+    )
+    name = arn.rpartition("/")[2].partition(":")[0]
+    source = ("--endpoint-url", first.url)
+    done = outcomes(second, *source)
+    assert done["consumable resource licence"]["outcome"] == "created"
+    assert done[f"job definition {name}:1"]["outcome"] == "created"
+    jobs = [here.submit("default", name) for _ in range(2)]
+    here.wait(jobs[0], "RUNNING")
+    assert here.status(jobs[1]) == "RUNNABLE"
+    there.batch.update_consumable_resource(consumableResource="licence", operation="SET", quantity=2)
+    assert outcomes(second, *source)["consumable resource licence"]["notes"] == ["changed: totalQuantity"]
+    here.wait(jobs[1], "RUNNING")
+    gate.touch()
+    for job in jobs:
+        here.wait(job, "SUCCEEDED")
+    assert outcomes(second, *source)["consumable resource licence"]["outcome"] == "unchanged"
+
+
 def test_what_cannot_be_read(server: Server) -> None:
     assert "is the Batchery to import into" in run(server, "--endpoint-url", server.url, code=1)
     assert "is the Batchery to import into" in run(server, code=1, AWS_ENDPOINT_URL_BATCH=server.url)
