@@ -1,8 +1,9 @@
 """ListJobsByConsumableResource: jobs that ask for a consumable resource, whatever their status, newest first.
 
-Arrays are listed, their children are not, as in ListJobs. ``quantity`` and ``createdAt`` are the job's: what one
-attempt of it asks for of this resource, and when it was submitted. Source: API_ListJobsByConsumableResourceSummary,
-whose words for these two speak of the resource; the example of that operation shows them to be the job's.
+Arrays are listed, their children are not, as in ListJobs. ``quantity`` and ``createdAt`` are the job's: what it asks
+for of this resource (each child of an array; all nodes together), and when it was submitted. Source:
+API_ListJobsByConsumableResourceSummary, whose words for these two speak of the resource; the example of that
+operation shows them to be the job's.
 """
 
 from typing import Final
@@ -13,6 +14,8 @@ from batchery.api.call import Call, operation
 from batchery.api.consumables import filters, find, named, page_size
 from batchery.api.paging import decode_token, encode_token
 from batchery.api.shapes import (
+    ConsumableResourceProperties,
+    ConsumableResourceRequirement,
     ListJobsByConsumableResourceRequest,
     ListJobsByConsumableResourceResponse,
     ListJobsByConsumableResourceSummary,
@@ -88,13 +91,12 @@ async def _found(call: Call, page: _Page, before: int) -> list[Seen]:
 async def _summaries(call: Call, arn: str, shown: list[Seen]) -> list[ListJobsByConsumableResourceSummary]:
     specs = await call.service.reads.specs([seen.seq for seen in shown])
     docs = await call.service.ask(_documents, {seen.definition for seen in shown})
+    asked = await call.service.reads.consumables_of([seen.seq for seen in shown])
     summaries = []
     for seen in shown:
-        if seen.seq not in specs:
+        if seen.seq not in specs or arn not in asked[seen.seq]:
             continue  # forgotten meanwhile
-        properties = effective(docs[seen.definition], specs[seen.seq]).consumables
-        wanted = (properties.consumable_resource_list if properties else None) or []
-        mine = {arn, arn.rpartition("/")[2]}
+        sent = effective(docs[seen.definition], specs[seen.seq]).consumables
         summaries.append(
             ListJobsByConsumableResourceSummary(
                 job_arn=job_arn(call.realm, seen.id),
@@ -103,14 +105,20 @@ async def _summaries(call: Call, arn: str, shown: list[Seen]) -> list[ListJobsBy
                 job_definition_arn=seen.definition,
                 share_identifier=seen.share or None,
                 job_status=SHOWN[seen.code],
-                quantity=sum(one.quantity or 0 for one in wanted if one.consumable_resource in mine),
+                quantity=asked[seen.seq][arn],
                 status_reason=seen.reason or None,
                 started_at=started_at(seen),
                 created_at=seen.created,
-                consumable_resource_properties=properties,
+                consumable_resource_properties=sent or _summed(asked[seen.seq]),
             )
         )
     return summaries
+
+
+def _summed(units: dict[str, int]) -> ConsumableResourceProperties:
+    """Of a job whose nodes say what they need, not the job."""
+    wanted = [ConsumableResourceRequirement(consumable_resource=arn, quantity=count) for arn, count in units.items()]
+    return ConsumableResourceProperties(consumable_resource_list=wanted)
 
 
 def _documents(world: World, arns: set[str]) -> dict[str, str]:

@@ -32,6 +32,7 @@ from batchery.spec.consumables import asked_for
 from batchery.spec.names import NAME, consumable_arn
 
 _OPERATIONS: Final = ("SET", "ADD", "REMOVE")
+_MOST: Final = (1 << 63) - 1  # of a Long
 _LIST: Final = "ListConsumableResources"
 
 
@@ -205,4 +206,6 @@ def units(call: Call, *groups: tuple[int, ConsumableResourceProperties | None]) 
             mine[consumable.arn] = quantity
         for arn, quantity in mine.items():
             found[arn] = found.get(arn, 0) + quantity
+            if found[arn] > _MOST:
+                raise Refused(f"The quantity of consumable resource {arn} is too large", True)
     return tuple(sorted(found.items()))

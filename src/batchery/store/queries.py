@@ -119,6 +119,17 @@ def page_of_consumable(
     return [_job(row) for row in connection.execute(sql, (*values, limit))]
 
 
+def consumables_of(connection: Connection, seqs: list[int]) -> dict[int, dict[str, int]]:
+    found: dict[int, dict[str, int]] = {seq: {} for seq in seqs}
+    sql = """
+        SELECT seq, text, quantity FROM json_each(?)
+        CROSS JOIN job_consumable INDEXED BY job_consumable_of_job ON seq = value
+        CROSS JOIN symbol ON symbol.id = consumable ORDER BY text"""
+    for seq, arn, quantity in connection.execute(sql, (_list(seqs),)):
+        found[seq][arn] = quantity
+    return found
+
+
 def _named(name: str, values: list[Any]) -> str:
     """The condition of a filter by name, whose values are added."""
     values += [len(name) - 1, name[:-1]] if name.endswith("*") else [name]

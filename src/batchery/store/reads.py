@@ -108,6 +108,9 @@ class SqliteReads:
     async def definitions_used(self) -> set[str]:
         return await self._ask(queries.definitions_used)
 
+    async def consumables_of(self, seqs: list[int]) -> dict[int, dict[str, int]]:
+        return await self._ask(queries.consumables_of, seqs)
+
     async def tags(self, arns: list[str]) -> dict[str, dict[str, str]]:
         return await self._ask(queries.tags, arns)
 

@@ -141,7 +141,7 @@ TABLES: Final[dict[str, str]] = {
     "tag_gone": f"DELETE FROM tag WHERE (arn, key) IN (SELECT value->>0, value->>1 FROM {_EACH})",
     "tag": _put("tag", ("arn", "key", "value"), ("arn", "key")),
     "job": _JOBS,
-    "job_consumable": _put("job_consumable", ("consumable", "seq"), symbols=True),
+    "job_consumable": _put("job_consumable", ("consumable", "seq", "quantity"), symbols=True),
     "job_change": _update("job", "seq", JOB_CHANGE),
     "spec": _put("spec", ("seq", "doc")),
     "task": _put("task", TASK, ("seq", "idx")),
@@ -199,9 +199,9 @@ def _jobs(dirty: Dirty, tables: dict[str, list[Any]], symbols: dict[str, None]) 
                 jobs = alike[kind] = []
                 tables.setdefault("job", []).append(_alike(job, jobs, symbols))
             jobs.append((seq, job.id, job.name, job.created))
-            for arn, _ in job.shape.consumables:
+            for arn, quantity in job.shape.consumables:
                 symbols[arn] = None
-                tables.setdefault("job_consumable", []).append((arn, seq))
+                tables.setdefault("job_consumable", []).append((arn, seq, quantity))
         change = _job_change(job)
         if change != _UNCHANGED:
             changed.append((seq, *change))

@@ -226,6 +226,10 @@ class Reads(Protocol):
         """ARNs of the definitions of all jobs that are kept. Reads every job's row: seldom asked."""
         ...
 
+    async def consumables_of(self, seqs: list[int]) -> dict[int, dict[str, int]]:
+        """What jobs ask for as a whole: ARN -> units, by ARN."""
+        ...
+
     async def tags(self, arns: list[str]) -> dict[str, dict[str, str]]: ...
 
     async def streams(

@@ -65,6 +65,7 @@ async def test_jobs_are_found_by_what_they_ask_for(store: SqliteStore, stock: St
     assert await listed(store, codes=(FAILED, None)) == [4, 2]
     assert await listed(store, name="TWO") == [4, 2]
     assert await listed(store, name="t*", codes=(FAILED,)) == [4]
+    assert await store.reads.consumables_of([4, 2, 3]) == {4: {SEATS: 4}, 2: {CUPS: 2, SEATS: 1}, 3: {}}
 
 
 async def test_what_is_forgotten_is_not_found(store: SqliteStore, stock: Stock) -> None:

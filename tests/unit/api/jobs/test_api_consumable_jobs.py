@@ -2,13 +2,18 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from batchery.api import consumable_jobs, consumables  # noqa: F401  the handlers register themselves
-from batchery.api.call import ApiError
+from batchery.api import consumable_jobs, consumables
+from batchery.api.call import ApiError, Call, Caller
 from batchery.api.policy import parse
+from batchery.api.shapes import ConsumableResourceProperties
+from batchery.core.keys import Realm
+from batchery.core.messages import Refused
 
 START = "arn:aws:batch:us-east-1:123456789012"
+CALLER = Caller("123456789012", "AKIA", "arn:aws:iam::123456789012:user/u", "u")
 SEATS = f"{START}:consumable-resource/seats"
 
 
@@ -89,6 +94,20 @@ def test_a_job_is_found_while_it_waits_and_when_it_has_ended(seats: Any) -> None
     assert listed(seats, filters=[{"name": "JOB_NAME", "values": ["J0", "la*"]}]) == [("j0", 1), ("large", 2)]
     seats.service.reload()
     assert listed(seats) == everything
+
+
+def test_nodes_ask_together(seats: Any) -> None:
+    """What a job of several nodes asks for is the sum, and cannot be more than a number that AWS has."""
+    desk, most = seats.service, (1 << 63) - 1
+    call = Call(desk, Realm("123456789012", "us-east-1"), CALLER, "r", "SubmitJob", b"")
+    each = [
+        msgspec.convert(asking(*wanted), ConsumableResourceProperties)
+        for wanted in ((("seats", 2),), (("seats", 1), ("cups", 4)), (("seats", most),))
+    ]
+    assert consumables.units(call, (3, each[0]), (2, each[1]), (1, None)) == ((f"{SEATS[:-5]}cups", 8), (SEATS, 8))
+    with pytest.raises(Refused, match="too large"):
+        consumables.units(call, (2, each[2]))
+    assert consumable_jobs._summed({SEATS: 8}) == msgspec.convert(asking((SEATS, 8)), ConsumableResourceProperties)
 
 
 def test_pages_go_on_where_they_ended_though_few_rows_are_of_the_status(
