@@ -4,7 +4,8 @@ from random import Random
 
 from msgspec.structs import replace
 
-from batchery.core.keys import CHILD, Ref
+from batchery.core.index import total
+from batchery.core.keys import CHILD, NODE, Ref
 from batchery.core.messages import (
     Cancel,
     Command,
@@ -108,6 +109,7 @@ class Clients:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.known: dict[str, int] = {}
+        self.gangs: set[str] = set()  # of these
         self.made = 0
         self.revision = 1
 
@@ -123,9 +125,10 @@ class Clients:
         pick = self.random.choice
         self.made += 1
         name = f"j{self.made}"
-        size = pick((0, 0, 0, 2, 3, 5))
-        needs = [self._need(size) for _ in range(pick((0, 0, 0, 1, 1, 2, 3)))]
-        if size and self.random.random() < 0.25:
+        gang = self.random.random() < 0.15
+        size = pick((1, 2, 3, 4)) if gang else pick((0, 0, 0, 2, 3, 5))
+        needs = [self._need(0 if gang else size) for _ in range(pick((0, 0, 0, 1, 1, 2, 3)))]
+        if size and not gang and self.random.random() < 0.25:
             needs.append(Need("", kind=SEQUENTIAL))
         fault = "found late" if self.random.random() < 0.02 else ""
         resources = Resources(pick((500, 1_000, 2_000, 6_000, 9_000)), pick((100, 1_000, 12_000, 20_000)))
@@ -133,6 +136,9 @@ class Clients:
             resources = Resources(1_000, 100)
         units = pick(((), (), ((SEATS, 1),), ((SEATS, 2),), ((SEATS, 1), (TICKETS, 1)), ((TICKETS, 2),)))
         shape = Shape(resources, pick((1, 1, 2, 3)), pick(RULES), pick((0, 0, 60_000)), consumables=units, fault=fault)
+        if gang:
+            shape = self._gang(shape, size)
+            self.gangs.add(name)
         tags = {"who": "me"} if self.random.random() < 0.2 else {}
         name_of_queue = pick((*QUEUES, "fair"))
         queue = arn("job-queue", name_of_queue)
@@ -144,11 +150,23 @@ class Clients:
         more = {"share": share, "tags": tags, "most_shares": 9}
         return Submit(HOME, name, name, queue, definition, shape, "{}", size, needs=wanted, **more)
 
+    def _gang(self, shape: Shape, size: int) -> Shape:
+        first = Resources(self.random.choice((500, 1_000)), 100)
+        nodes = (first, *(Resources(1_000, self.random.choice((100, 2_000))) for _ in range(size - 1)))
+        seats = dict(shape.consumables).get(SEATS, 0)
+        units: tuple[tuple[tuple[str, int], ...], ...] = ()
+        if 0 < seats * size <= 3:
+            units = (((SEATS, seats),),) * size
+        whole = ((SEATS, seats * size),) if units else ()
+        main = self.random.randrange(size)
+        return replace(shape, resources=total(nodes), gang=nodes, main=main, units=units, consumables=whole)
+
     def _need(self, size: int) -> Need | None:
         recent = list(self.known.items())[-12:]
         if not recent:
             return None
         other, width = self.random.choice(recent)
+        width = 0 if other in self.gangs else width
         if width and width == size and self.random.random() < 0.6:
             return Need(other, kind=N_TO_N)
         return Need(other, self.random.randrange(width) if width and self.random.random() < 0.4 else -1)
@@ -165,8 +183,11 @@ class Clients:
         if self.random.random() < 0.4:
             index = self.random.randrange(-1, 6)
         realm = AWAY if self.random.random() < 0.02 else HOME
+        mark = NODE if name in self.gangs else CHILD
+        if self.random.random() < 0.03:
+            mark = CHILD if mark == NODE else NODE
         return kind(
-            realm, Ref(name, index, "" if index is None else CHILD), f"words {self.random.randrange(1_000_000)}"
+            realm, Ref(name, index, mark if index is not None else ""), f"words {self.random.randrange(1_000_000)}"
         )
 
     def _administer(self, chance: float) -> Command:

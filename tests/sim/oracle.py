@@ -27,6 +27,7 @@ class Oracle:
         self.seen: set[str] = set()  # evaluated
         self.waiting: set[tuple[str, int]] = set()  # asked to end while a dependency was outstanding
         self.judged = 0  # of the engine's beginnings
+        self.mains: set[str] = set()  # gangs whose main node has begun
 
     def promise(self, command: Submit) -> None:
         """The client was told that its job is accepted."""
@@ -34,6 +35,7 @@ class Oracle:
 
     def note(self, changes: list[Change]) -> None:
         """These are committed."""
+        self._whole_gangs(changes)
         for change in changes:
             if isinstance(change, Submitted):
                 assert change.job.id not in self.jobs, "a job is made once"
@@ -52,6 +54,17 @@ class Oracle:
                 self.closed[change.job] = (change.code, change.reason)
             elif isinstance(change, Began):
                 assert change.key[:2] not in self.ends, f"{change.key} began after its task had ended"
+
+    def _whole_gangs(self, changes: list[Change]) -> None:
+        made = {change.job.id: change.job for change in changes if isinstance(change, Submitted)}
+        placed: dict[str, list[int]] = {}
+        for change in changes:
+            if isinstance(change, Placed):
+                placed.setdefault(change.key.job, []).append(change.key.index)
+        for name, nodes in placed.items():
+            job = made.get(name) or self.jobs[name]
+            if job.gang and job.shape.main in nodes:
+                assert set(nodes) == set(range(job.size)), f"{name}: all of its nodes are placed, or none is"
 
     def _ended(self, change: Ended) -> None:
         for index in (i for span in change.spans for i in range(*span)):
@@ -104,6 +117,9 @@ class Oracle:
         assert job is not None, f"{key}: only what is committed runs"
         assert key.serial <= self.frozen.get(key[:2], key.serial), f"{key}: asked to end, it is placed again"
         looks = self._looks(job, key.index)
+        if job.gang and key.index == job.shape.main:
+            self.mains.add(job.id)
+        assert not job.gang or job.id in self.mains, f"{key} begins before the main node"
         assert set(looks) <= {SUCCEEDED}, f"{key} runs before what it needs has succeeded: {job.needs}"
 
     def judge_end(self, truth: Truth, stored: dict[str, tuple[int, str] | None]) -> None:
@@ -128,7 +144,9 @@ class Oracle:
     def _judge_job(self, job: Job) -> None:
         code, reason = self.closed[job.id]
         codes = {self.ends[job.id, index][0] for index in range(job.width)}
-        if job.size and job.id in self.words:
+        if job.gang:
+            assert (code, reason) == self.ends[job.id, job.shape.main], f"{job.id}: its end is its main node's"
+        elif job.size and job.id in self.words:
             assert (code, reason) == (FAILED, self.words[job.id]), f"{job.id}: a parent asked to end is FAILED"
         else:
             assert code == (FAILED if FAILED in codes else SUCCEEDED), f"{job.id}: it succeeds if all of it does"

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from batchery.core.changes import Change
-from batchery.core.model import Asked, Attempt, AttemptKey, Closed, Dirty, Job, Task, World
+from batchery.core.model import Asked, Attempt, AttemptKey, Closed, Dirty, Job, NodeEnd, Task, World
 from batchery.core.rebuild import rebuild
 from batchery.core.shares import Usage
-from batchery.core.status import CLOSING, LIVE, ONE, PENDING, SUBMITTED
+from batchery.core.status import CLOSING, LIVE, NODE_FAILED, NODE_SUCCEEDED, ONE, PENDING, SUBMITTED, SUCCEEDED
 from batchery.store.load import ghosts
 from batchery.store.rows import encode
 from batchery.store.sqlite import SqliteStore
@@ -132,14 +132,23 @@ class MemoryStore:
             if attempt.code in LIVE:
                 task.live = replace(attempt)
                 status[attempt.key.index] = attempt.code
-            else:
+            elif not job.gang or task.index == job.speaker:
                 task.used += attempt.counts
+        for task in job.tasks.values() if job.gang else ():
+            self._node(seq, task, status)
         for first, end, ended in self.spans.get(seq, ()):
             status[first:end] = ONE[ended] * (end - first)
         if not job.size and closed is not None:
             status[0] = closed.code
         job.status = status if job.size else ONE[status[0]]
         return job
+
+    def _node(self, seq: int, task: Task, status: bytearray) -> None:
+        """A node of a gang whose newest attempt is over waits for the others."""
+        last = max(self.attempts[seq].values(), key=lambda each: (each.key.index == task.index, each.key.serial))
+        if task.live is None and last.key.index == task.index:
+            task.end = NodeEnd(last.code, last.status_reason, last.stopped)
+            status[task.index] = NODE_SUCCEEDED if last.code == SUCCEEDED else NODE_FAILED
 
     def ghosts(self, ids: Iterable[str]) -> dict[str, Job]:
         wanted = set(ids)

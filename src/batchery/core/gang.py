@@ -18,6 +18,7 @@ jobs"; API_CancelJob. Decision 155.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -25,6 +26,7 @@ from batchery.core.changes import AttemptEnded, Change, Doomed, Ended, JobClosed
 from batchery.core.messages import Exited
 from batchery.core.model import (
     CANCEL,
+    EXIT,
     MAIN_ENDED,
     NO_CAUSE,
     TERMINATE,
@@ -52,6 +54,8 @@ from batchery.core.status import (
 )
 
 _NOT_BEGUN = ended_by(CANCEL_MOVES)
+
+NEVER_BEGAN: Final = "Main node ended before this node began"  #: ours
 
 
 def main_attempt(job: Job) -> Attempt | None:
@@ -124,7 +128,8 @@ def main_over(job: Job, attempt: Attempt, found: Outcome, ended: AttemptEnded, n
     launched = attempt.code == RUNNING
     for other in others(job):
         if not launched:
-            at, words = max(other.placed, ended.at), found.status_reason
+            at = max(other.placed, ended.at)
+            words = NEVER_BEGAN if found.cause == EXIT else found.status_reason
             changes.append(AttemptEnded(other.key, FAILED, WITHDRAWN, False, at, status_reason=words))
         elif other.doom == NO_CAUSE and not _killed(job):
             changes.append(Doomed(other.key, MAIN_ENDED, now))
@@ -144,8 +149,9 @@ def node_over(job: Job, attempt: Attempt, found: Outcome, ended: AttemptEnded, n
         return [ended]
     main = main_attempt(job)
     if main is None or attempt.doom or _killed(job):
-        over = AttemptEnded(key, FAILED, found.cause, False, ended.at, status_reason=attempt.status_reason)
-        return [over]
+        asked = job.asked.reason if job.asked is not None else NEVER_BEGAN
+        words = attempt.status_reason or asked
+        return [AttemptEnded(key, FAILED, found.cause, False, ended.at, status_reason=words)]
     again = AttemptKey(key.job, key.index, key.serial + 1)
     back = AttemptEnded(key, RUNNABLE, found.cause, False, ended.at)
     return [back, Placed(again, attempt.environment, attempt.resources, now)]

@@ -165,7 +165,7 @@ def _all(name: str, columns: tuple[str, ...]) -> str:
 
 
 _JOB: Final = """
-    SELECT id, seq, realm, queue, name, definition, shape, created, size, share, needs,
+    SELECT id, seq, realm, queue, name, definition, shape, created, size + nodes, share, needs,
            asked_kind, asked_reason, asked_at FROM job INDEXED BY job_open WHERE code IS NULL ORDER BY seq"""
 
 
@@ -283,7 +283,7 @@ def _forgotten(id_: str, width: int) -> Job:
 
 
 _GHOST: Final = """
-    SELECT job.id, seq, realm, queue, name, definition, shape, created, size, share, needs,
+    SELECT job.id, seq, realm, queue, name, definition, shape, created, size + nodes, share, needs,
            asked_kind, asked_reason, asked_at, code, reason, ended
     FROM json_each(?) CROSS JOIN job ON job.id = value WHERE code IS NOT NULL"""
 

@@ -80,17 +80,19 @@ def _drop(table: str, key: str) -> str:
 
 
 # Jobs come in bursts that are alike but for four columns, and picking a column from JSON costs half a microsecond: so
-# the text of "job" is [[realm, queue, definition, shape, size, share, needs, [[seq, id, name, created], ...]], ...].
+# the text of "job" is [[realm, queue, definition, shape, size, share, needs, [[seq, id, name, created], ...], nodes,
+# main], ...].
 _JOBS: Final = f"""
     WITH alike AS MATERIALIZED (
         SELECT (SELECT id FROM symbol WHERE text = value->>0) AS realm,
                (SELECT id FROM symbol WHERE text = value->>1) AS queue,
                (SELECT id FROM symbol WHERE text = value->>2) AS definition,
                (SELECT id FROM symbol WHERE text = value->>3) AS shape,
-               value->>4 AS size, value->>5 AS share, value->>6 AS needs, value->'$[7]' AS jobs
+               value->>4 AS size, value->>5 AS share, value->>6 AS needs, value->'$[7]' AS jobs,
+               value->>8 AS nodes, value->>9 AS main
         FROM {_EACH})
-    INSERT INTO job (seq, id, name, created, realm, queue, definition, shape, size, share, needs)
-    SELECT value->>0, value->>1, value->>2, value->>3, realm, queue, definition, shape, size, share, needs
+    INSERT INTO job (seq, id, name, created, realm, queue, definition, shape, size, share, needs, nodes, main)
+    SELECT value->>0, value->>1, value->>2, value->>3, realm, queue, definition, shape, size, share, needs, nodes, main
     FROM alike CROSS JOIN json_each(alike.jobs)"""
 
 # A stream is made when its attempt first has a start: that it has none yet is seen in the row to be replaced. Of
@@ -214,7 +216,8 @@ def _alike(job: Job, jobs: list[Any], symbols: dict[str, None]) -> tuple[Any, ..
     needs = encode_json(job.needs).decode() if job.needs else ""
     realm = realm_text(job.realm)
     symbols[realm] = symbols[job.queue] = symbols[job.definition] = symbols[shape] = None
-    return (realm, job.queue, job.definition, shape, job.size, job.share, needs, jobs)
+    size, nodes = (0, job.size) if job.gang else (job.size, 0)
+    return (realm, job.queue, job.definition, shape, size, job.share, needs, jobs, nodes, job.speaker)
 
 
 _UNCHANGED: Final = (0, "", 0, None, "", 0)

@@ -31,7 +31,7 @@ class JobRow(Struct, frozen=True):
     name: str
     definition: str
     created: int
-    size: int
+    size: int  # children or nodes, 0 for a plain job
     share: str
     needs: str  # JSON [[job, index, kind], ...]
     asked_kind: int  # 0 for none
@@ -40,6 +40,7 @@ class JobRow(Struct, frozen=True):
     reason: str
     ended: int  # ms, 0 while open
     vcpus: int  # thousandths that one task asked for
+    main: int  # of a multi-node job the index of its main node, -1 of others
 
 
 class EndedRow(Struct, frozen=True):

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.core.building import Batch
 
 from batchery.core.changes import JobClosed
+from batchery.core.gang import launchable
 from batchery.core.messages import Command
 from batchery.core.model import Dirty, Job, World
 from batchery.core.status import OFFERED, RUNNING
@@ -50,7 +51,7 @@ class Stored(Batch):
 def told(job: Job) -> dict[str, Any]:
     """Everything about a job that is a fact or follows from facts."""
     tasks = {
-        index: (task.serial, task.used, task.asked, task.live)
+        index: (task.serial, task.used, task.asked, task.live, task.end)
         for index, task in job.tasks.items()
         if job.closed is None and (task.serial or task.asked)
     }
@@ -71,24 +72,27 @@ def compare(one: World, other: World) -> None:
 def act(batch: Stored, random: Random) -> None:
     """Something that a client or an engine does."""
     ever = list(batch.jobs)
-    live = list(batch.world.live.values())
+    live = [a for a in batch.world.live.values() if launchable(batch.world.jobs[a.key.job], a.key.index)]
     what = random.choice(["submit", "submit", "cancel", "terminate", "start", "exit", "exit", "exit", "lose", "time"])
     if what == "submit":
         size = random.choice([0, 0, 3, 5])
         after = random.sample(ever, min(len(ever), random.choice([0, 0, 1, 2])))
-        arrays = [job.id for job in batch.jobs.values() if job.size == size and size]
+        if random.random() < 0.3:
+            batch.submit(nodes=random.choice([1, 2, 3]), after=after, attempts=2, main=0)
+            return
+        arrays = [job.id for job in batch.jobs.values() if job.array and job.size == size]
         how: dict[str, Any] = {"attempts": 2, "sequential": size and random.random() < 0.3}
         how["n_to_n"] = random.choice(arrays) if arrays and random.random() < 0.5 else ""
         batch.submit(size=size, after=after, **how)
     elif what in ("cancel", "terminate") and ever:
         job = batch.jobs[random.choice(ever)]
-        child = f":{random.randrange(job.size)}" if job.size and random.random() < 0.5 else ""
-        getattr(batch, what)(job.id + child, f"{what} {random.random():.3f}")
+        child = random.randrange(job.size) if job.size and random.random() < 0.5 else None
+        getattr(batch, what)(job.id if child is None else job.name_of(child), f"{what} {random.random():.3f}")
     elif what == "time":
         batch.tick(random.randrange(5000))
     elif live:
         attempt = random.choice(live)
-        ref = f"{attempt.key.job}:{attempt.key.index}"
+        ref = batch.world.jobs[attempt.key.job].name_of(attempt.key.index)
         if what == "start" and attempt.code == OFFERED:
             random.choice([batch.starts, batch.runs])(ref)
         elif what == "exit" and attempt.recall is not None:

@@ -31,10 +31,10 @@ async def test_a_job_is_read_whole(store: SqliteStore, stock: Stock) -> None:
     rows = await store.reads.jobs([job.id, need.id, "unknown"])
     assert rows[job.id] == JobRow(
         *(job.id, 2, *REALM, QUEUE, "Ünï", WORK, NOW + 2, 4, "s", f'[["{need.id}",2,1]]'),
-        *(CANCEL, "why not", FAILED, "why not", NOW + 5, 1000),
+        *(CANCEL, "why not", FAILED, "why not", NOW + 5, 1000, -1),
     )
     assert rows[need.id] == JobRow(
-        need.id, 1, *REALM, QUEUE, "work", WORK, NOW + 1, 0, "", "", 0, "", None, "", 0, 1000
+        need.id, 1, *REALM, QUEUE, "work", WORK, NOW + 1, 0, "", "", 0, "", None, "", 0, 1000, -1
     )
     assert set(rows) == {job.id, need.id}
     assert await store.reads.specs([1, 2, 3]) == {1: "{}", 2: '{"a":"\\"é\\""}'}

@@ -20,7 +20,7 @@ def stocked(desk: Any, ready_made: EnsureRealm) -> Any:
     """A desk with one resource of each kind that can be tagged."""
     asyncio.run(desk.service.submit(ready_made))
     asyncio.run(desk.service.submit(Register(HOME, "d", f"{ACCOUNT}:job-definition/d", "{}")))
-    row = JobRow(JOB, 1, *HOME, QUEUE, "j", "d", 1, 0, "", "[]", 0, "", 5, "", 9, 1000)
+    row = JobRow(JOB, 1, *HOME, QUEUE, "j", "d", 1, 0, "", "[]", 0, "", 5, "", 9, 1000, -1)
     desk.service.reads.rows[JOB] = row
     return desk
 

@@ -8,6 +8,7 @@ from tests.unit.core.test_core_rebuild import loaded
 
 from batchery.core import query
 from batchery.core.check import check
+from batchery.core.gang import NEVER_BEGAN
 from batchery.core.messages import Capacities, ContainerEnd, Exited
 from batchery.core.model import HOST, MAIN_ENDED, NO_CAPACITY, TIMEOUT, Capacity, Resources
 from batchery.core.owed import ENDED as OVER
@@ -140,6 +141,7 @@ def test_a_main_node_that_ends_before_it_was_seen_running_takes_the_others_with_
     batch.starts(job)
     batch.exits(job, 3)
     assert batch.end(job) == ("FAILED", "Essential container in task exited")
+    assert batch.end(f"{job}#1") == ("FAILED", NEVER_BEGAN)
     assert batch.told() == [f"Ack {job}:0:1"]
     assert not batch.world.live
 

@@ -95,5 +95,5 @@ def test_only_attempts_with_a_start_may_make_streams(stock: Stock) -> None:
 
 def test_needs_are_text_in_the_row(stock: Stock) -> None:
     stock.submit(needs=(Need("a", 4, 0), Need("", -1, 2)))
-    ((*_, needs, _),) = text(encoded(stock), "job")
+    ((*_, needs, _, _, _),) = text(encoded(stock), "job")
     assert needs == '[["a",4,0],["",-1,2]]'
