@@ -18,7 +18,6 @@ jobs"; API_CancelJob. Decision 155.
 """
 
 from collections.abc import Iterator
-from typing import Final
 
 from msgspec.structs import replace
 
@@ -39,7 +38,7 @@ from batchery.core.model import (
     Task,
 )
 from batchery.core.readiness import end
-from batchery.core.retry import AGAIN, MEANING, Outcome, outcome
+from batchery.core.retry import AGAIN, MEANING, NEVER_BEGAN, Outcome, outcome
 from batchery.core.status import (
     CANCEL as CANCEL_MOVES,
 )
@@ -54,8 +53,6 @@ from batchery.core.status import (
 )
 
 _NOT_BEGUN = ended_by(CANCEL_MOVES)
-
-NEVER_BEGAN: Final = "Main node ended before this node began"  #: ours
 
 
 def main_attempt(job: Job) -> Attempt | None:

@@ -32,6 +32,7 @@ from batchery.core.status import FAILED, RUNNABLE, SUCCEEDED
 
 EXITED: Final = "Essential container in task exited"
 NOT_STARTED: Final = "Task failed to start"
+NEVER_BEGAN: Final = "Main node ended before this node began"  #: of a node of a multi-node job; ours
 TIMED_OUT: Final = "Job attempt duration exceeded timeout"
 
 # What a cause means for a task that did not succeed.
@@ -112,6 +113,10 @@ def _cause(attempt: Attempt, killed: int | None, report: Exited) -> str:
 
 
 def _words(cause: str, report: Exited) -> str:
+    if cause == MAIN_ENDED:
+        cause = report.cause
+        if cause != HOST and _decisive(report.containers).exit_code is None:
+            return NEVER_BEGAN
     if cause == START_FAILED:
         return NOT_STARTED
     if cause == TIMEOUT:
