@@ -41,8 +41,9 @@ types: $(VENV)/.dev ## mypy --strict
 unit: $(VENV)/.dev ## all tests (options: PYTEST_ARGS="-k cancel")
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-test-slurm: $(VENV)/.dev ## what `make test` runs on a Slurm cluster of three nodes, alone
-	$(BIN)/python -m pytest -q tests/conformance tests/aws tests/slurm -k slurm $(PYTEST_ARGS)
+test-slurm: $(VENV)/.dev ## what `make test` runs on a Slurm cluster of three nodes, alone, and all of it by slurmrestd too
+	BATCHERY_TEST_SLURM_DRIVERS=all \
+	  $(BIN)/python -m pytest -q tests/conformance tests/aws tests/slurm -k slurm $(PYTEST_ARGS)
 
 test-containers: $(VENV)/.dev ## what `make test` runs on Docker and on Podman, alone
 	$(BIN)/python -m pytest -q tests/conformance tests/aws -k "docker or podman"

@@ -6,7 +6,7 @@ from pathlib import Path
 import judging
 import pytest
 from tests.outside.runtimes import ENGINES, Runtimes
-from tests.outside.slurm import Cluster
+from tests.outside.slurm import EVERY_DRIVER, Cluster
 from wire_pipeline import PROLOG, Pipeline, Server
 
 judging.install()
@@ -21,6 +21,10 @@ ON_ENGINES = {
     "test_container_images": ENGINES,
     "test_secrets_engines": ("process", *ENGINES, "slurm"),
 }
+
+
+if EVERY_DRIVER:
+    ON_ENGINES |= {name: (*kinds, "slurm-rest") for name, kinds in ON_ENGINES.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +47,10 @@ def engine(request: pytest.FixtureRequest) -> str:
     kind = getattr(request, "param", "process")
     if kind == "process":
         return "engine = 'process'"
-    if kind == "slurm":
+    if kind.startswith("slurm"):
         cluster: Cluster = request.getfixturevalue("slurm")
-        return f"engine = 'slurm'\n[slurm]\nconf = '{cluster.conf}'"
+        spoken = cluster.spoken(kind.partition("-")[2] or "commands")
+        return "engine = 'slurm'\n[slurm]\n" + "\n".join(f"{name} = '{value}'" for name, value in spoken.items())
     runtimes: Runtimes = request.getfixturevalue("runtimes")
     return f"engine = {kind!r}\n[container]\nsocket = '{runtimes.socket(kind)}'"
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 from tests.conformance.podding import Pods
+from tests.outside.slurm import EVERY_DRIVER, HOWS
 
 from batchery.config import Container as ContainerSettings
 from batchery.config import Process, Slurm
@@ -250,12 +251,13 @@ class BareRig(ProcessRig):
 class SlurmRig(ProcessRig):
     """A real cluster, in the partition that is one node of it, so that what runs can be counted."""
 
-    conf = ""
+    how = "commands"
     partition = "one"
     target: ClassVar[dict] = {}
+    cluster = None
 
     def make_engine(self) -> SlurmEngine:
-        slurm = Slurm(conf=self.conf, **{"partition": self.partition} | self.target)
+        slurm = Slurm(**self.cluster.spoken(self.how), **{"partition": self.partition} | self.target)
         return SlurmEngine(slurm, Process(**self.settings), logs_dir=self.tmp / "logs")
 
     async def tear_down(self) -> None:
@@ -306,6 +308,7 @@ def alive(pid: int) -> bool:
 
 RIGS = {"fake": FakeRig, "fake-queue": QueueRig, "process": ProcessRig, "process-without-cgroups": BareRig}
 RIGS |= CONTAINER_RIGS | {"slurm": SlurmRig}
+RIGS |= {f"slurm-{how}": type(how, (SlurmRig,), {"how": how}) for how in HOWS[1 : 3 if EVERY_DRIVER else 2]}
 
 
 def _find_outside(request, rig: Rig) -> None:
@@ -313,7 +316,7 @@ def _find_outside(request, rig: Rig) -> None:
     if isinstance(rig, ContainerRig):
         rig.socket = request.getfixturevalue("runtimes").socket(rig.kind)
     elif isinstance(rig, SlurmRig):
-        rig.conf = request.getfixturevalue("slurm").conf
+        rig.cluster = request.getfixturevalue("slurm")
 
 
 async def _use(rig: Rig, settings: dict):

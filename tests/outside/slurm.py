@@ -19,6 +19,11 @@ TOOL = Path(__file__).parents[2] / "tools" / "slurm"
 #: queue of its own; a node that died is found dead soon.
 SETTINGS = ("SchedulerType=sched/builtin", "SlurmdTimeout=8", "SlurmctldTimeout=10", "MaxJobCount=15000")
 
+#: Ways to speak to Slurm: its commands, slurmrestd's socket, slurmrestd over TCP with a token.
+HOWS = ("commands", "rest", "token")
+#: Whether every test is made with every driver (`make test-slurm`), or a selection (`make test`).
+EVERY_DRIVER = os.environ.get("BATCHERY_TEST_SLURM_DRIVERS") == "all"
+
 
 def lacking() -> str:
     """Why there can be no cluster of our own here, "" if there can."""
@@ -33,7 +38,15 @@ class Cluster:
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.conf = str(folder / "etc" / "slurm.conf")
-        self._options = options or ("--mem", "1000", *(word for line in SETTINGS for word in ("--set", line)))
+        self._options = options or ("--rest", "--mem", "1000", *(word for line in SETTINGS for word in ("--set", line)))
+
+    def spoken(self, how: str) -> dict[str, str]:
+        """Settings of [slurm] for one of HOWS."""
+        if how == "commands":
+            return {"conf": self.conf}
+        if how == "rest":
+            return {"rest": f"unix:{self.folder}/rest.sock"}
+        return {"rest": (self.folder / "rest.url").read_text().strip(), "rest_token": str(self.folder / "token")}
 
     def up(self) -> None:
         """Also what was killed comes up again."""
@@ -55,7 +68,7 @@ class Cluster:
         subprocess.run([TOOL, "down", self.folder], capture_output=True, check=True)
 
     def kill(self, daemon: str) -> None:
-        """SIGKILL to slurmctld, or slurmd.n1."""
+        """SIGKILL to slurmctld, slurmd.n1, rest or rest-jwt (both slurmrestd)."""
         os.kill(int((self.folder / "run" / f"{daemon}.pid").read_text()), signal.SIGKILL)
 
     def kill_node(self, node: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.conformance.conftest import SlurmRig
+from tests.outside.slurm import EVERY_DRIVER, HOWS
 
 from batchery.core.messages import Exited
 
@@ -63,13 +64,19 @@ class ClusterRig(SlurmRig):
         return found
 
 
+@pytest.fixture(params=HOWS[:2] if EVERY_DRIVER else HOWS[:1])
+def how(request):
+    """How Slurm is spoken to."""
+    return request.param
+
+
 @pytest.fixture
-def make_rig(cluster, tmp_path):
+def make_rig(how, cluster, tmp_path):
     """A rig on the cluster, not yet connected."""
 
     def make(**target) -> ClusterRig:
         one = ClusterRig(tmp_path)
-        one.conf = cluster.conf
+        one.how, one.cluster = how, cluster
         one.target = target
         return one
 

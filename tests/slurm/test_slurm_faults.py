@@ -7,7 +7,6 @@ import pytest
 
 from batchery.core.messages import Started
 from batchery.core.model import EXIT, HOST, TERMINATED, WITHDRAWN
-from batchery.engines.slurmcli import CommandLine
 from batchery.engines.slurmscript import TAKEN, batch_script
 
 
@@ -49,17 +48,17 @@ async def test_a_node_that_dies_takes_its_jobs_with_it_and_is_named(rig, cluster
     assert end.started > 0
 
 
-async def test_a_server_killed_between_submission_and_reply_runs_its_jobs_once(rig):
+async def test_a_server_killed_between_submission_and_reply_runs_its_jobs_once(rig, monkeypatch):
     """Slurm has heard; the server has not, and never will."""
-
-    class Deaf(CommandLine):
-        async def submit(self, *arguments):
-            await super().submit(*arguments)
-            heard.set()
-            await asyncio.sleep(3600)
-
     heard = asyncio.Event()
-    rig.engine.desk.driver = Deaf(rig.conf)
+    submit = rig.engine.desk.driver.submit
+
+    async def deaf(*arguments):
+        await submit(*arguments)
+        heard.set()
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(rig.engine.desk.driver, "submit", deaf)
     orders = [rig.quick(4) for _ in range(3)]
     await rig.launch(*orders)
     await asyncio.wait_for(heard.wait(), 20)
@@ -72,14 +71,14 @@ async def test_a_server_killed_between_submission_and_reply_runs_its_jobs_once(r
     assert {rig.times_begun(order) for order in orders} == {1}
 
 
-async def test_a_server_killed_before_slurm_heard_sends_again(rig):
-    class Mute(CommandLine):
-        async def submit(self, *arguments):
-            spoken.set()
-            await asyncio.sleep(3600)
-
+async def test_a_server_killed_before_slurm_heard_sends_again(rig, monkeypatch):
     spoken = asyncio.Event()
-    rig.engine.desk.driver = Mute(rig.conf)
+
+    async def mute(*arguments):
+        spoken.set()
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(rig.engine.desk.driver, "submit", mute)
     order = rig.quick(4)
     await rig.launch(order)
     await asyncio.wait_for(spoken.wait(), 20)

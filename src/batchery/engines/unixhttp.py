@@ -117,9 +117,11 @@ class UnixHttp:
         async with asyncio.timeout(patience):
             while self._idle and not once:
                 connection = self._idle.pop()
-                if not connection.reader.at_eof():
-                    with contextlib.suppress(Hangup):
-                        return await self._answer(connection, method, path, sent, body)
+                if connection.reader.at_eof():
+                    self._close(connection)
+                    continue
+                with contextlib.suppress(Hangup):
+                    return await self._answer(connection, method, path, sent, body)
             return await self._answer(await self._open(), method, path, sent, body)
 
     async def _open(self) -> Connection:

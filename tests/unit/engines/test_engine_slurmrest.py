@@ -97,7 +97,11 @@ async def test_a_new_server_is_told_everything_in_lists(tmp_path: Path) -> None:
     script.answers["/job/submit"] = {"job_id": 7, "errors": [], "warnings": [{"description": "held"}]}
     async with slurmrestd(script, tmp_path / "s") as place:
         driver = RestDriver(Slurm(rest=place))
-        assert await driver.config() == {"SLURM_VERSION": "24.11.1", "ClusterName": "c"}
+        assert await driver.config() == {
+            "SLURM_VERSION": "24.11.1",
+            "ClusterName": "c",
+            "AccountingStorageType": "none",
+        }
         assert driver.name == "slurmrestd v0.0.42"
         await driver.submit("bt-a", "c", OPTIONS, 2, SCRIPT)
         for _ in range(2):
@@ -157,7 +161,9 @@ async def test_where_no_element_can_be_cancelled_there_are_no_arrays(tmp_path: P
     for version, size in (("v0.0.40", "1"), ("v0.0.38", "500")):
         async with slurmrestd(Script(version), tmp_path / "s") as place:
             driver = RestDriver(Slurm(rest=place, conf=str(conf)))
-            assert await driver.config() == {"ClusterName": "mine", "MaxJobCount": "20", "MaxArraySize": size}
+            config = await driver.config()
+            assert config.pop("AccountingStorageType") == "none"
+            assert config == {"ClusterName": "mine", "MaxJobCount": "20", "MaxArraySize": size}
             await driver.close()
     with pytest.raises(Unreachable, match="No such file"):
         slurmrest._from_conf(str(tmp_path / "nowhere"))
@@ -299,4 +305,61 @@ async def test_a_large_answer_is_read_beside_the_loop(tmp_path: Path, monkeypatc
     async with slurmrestd(Script("v0.0.38", jobs={"jobs": [job]}), tmp_path / "s") as place:
         driver = RestDriver(Slurm(rest=place))
         assert list(await driver.listing("bt-")) == [("bt-a", 0)]
+        await driver.close()
+
+
+@pytest.mark.parametrize("version", ["v0.0.38", "v0.0.42"])
+async def test_what_accounting_remembers_is_asked_for_where_it_is(tmp_path: Path, version: str) -> None:
+    old = version == "v0.0.38"
+    jobs: list[dict[str, Any]] = [
+        {"name": "bt-a", "job_id": 9, "array": {"job_id": 7, "task_id": 1}, "state": {"current": "NODE_FAIL"}},
+        {"name": "bt-a", "job_id": 7, "array": {"job_id": 7, "task": "2-3"}, "state": {"current": "CANCELLED"}},
+        {"name": "bt-b", "job_id": 8, "array": {"job_id": 0}, "state": {"current": "FAILED"}, "nodes": "n1"},
+    ]
+    for job, task in zip(jobs, (1, None, None), strict=True):
+        if not old:
+            job["state"] = {"current": [job["state"]["current"]]}
+            job["array"]["task_id"] = {"set": task is not None, "infinite": False, "number": task or 0}
+        elif task is None:
+            job["array"]["task_id"] = 0xFFFF_FFFE
+    asked = []
+    answer: tuple[int, Any] = 200, {"jobs": jobs}
+
+    def handler(method: str, path: str, headers: dict[str, str], body: Any) -> tuple[int, Any]:
+        if path.startswith("/openapi"):
+            return 200, document(version).replace(b"}}}", b'}, "/slurmdb/%s/jobs/": {}}}' % version.encode())
+        asked.append(path)
+        return answer
+
+    async with slurmrestd(handler, tmp_path / "s") as place:
+        driver = RestDriver(Slurm(rest=place))
+        rows = await driver.history(["bt-a", "bt-b"])
+        assert {where: (row.id, row.state, row.node) for where, row in rows.items()} == {
+            ("bt-a", 1): ("7_1", "NODE_FAIL", ""),
+            ("bt-a", 2): ("7_2", "CANCELLED", ""),
+            ("bt-a", 3): ("7_3", "CANCELLED", ""),
+            ("bt-b", 0): ("8", "FAILED", "n1"),
+        }
+        await driver.close()
+    assert len(asked) == 1
+    assert asked[0].startswith(f"/slurmdb/{version}/jobs?skip_steps=true&start_time={'now-60days' if old else ''}")
+    assert asked[0].endswith("&job_name=bt-a%2Cbt-b")
+    jobs[:] = [{"name": 1}]
+    async with slurmrestd(handler, tmp_path / "u") as place:
+        driver = RestDriver(Slurm(rest=place))
+        with pytest.raises(Unreachable, match="cannot be read"):
+            await driver.history(["bt-a"])
+        answer = errors({"error_number": 7000, "error": "Unable to connect to database"})
+        if old:
+            with pytest.raises(Unreachable, match="slurmdbd"):
+                await driver.history(["bt-a"])
+        else:
+            assert await driver.history(["bt-a"]) == {}
+        await driver.close()
+
+
+async def test_without_accounting_nothing_is_remembered(tmp_path: Path) -> None:
+    async with slurmrestd(Script("v0.0.38"), tmp_path / "s") as place:
+        driver = RestDriver(Slurm(rest=place))
+        assert await driver.history(["bt-a"]) == {}
         await driver.close()
