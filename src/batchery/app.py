@@ -28,6 +28,7 @@ from batchery.api import (
     own,
     policies,
     queues,
+    snapshots,
     tags,
     trail,
 )
@@ -58,7 +59,20 @@ from batchery.vault.file import FileSource
 
 #: Importing these registers their handlers.
 HANDLERS = (
-    *(consumable_jobs, consumables, definitions, environments, jobs, listing, logs, own, policies, queues, tags),
+    *(
+        consumable_jobs,
+        consumables,
+        definitions,
+        environments,
+        jobs,
+        listing,
+        logs,
+        own,
+        policies,
+        queues,
+        snapshots,
+        tags,
+    ),
     trail,
 )
 

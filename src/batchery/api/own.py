@@ -72,7 +72,7 @@ async def why(call: Call, ask: dict[str, Any]) -> dict[str, Any]:
     """
     ref = str(ask.get("job") or "")
     job, index, _ = task_ref(ref)
-    found = await call.service.ask(query.why, call.realm, ref)
+    found = await call.service.ask(query.why, call.realm, ref, call.service.now())
     await call.service.barrier()
     row = (await call.service.reads.jobs([job])).get(job)
     if row is None or (row.account, row.region) != call.realm or not _has(row, index):

@@ -25,6 +25,7 @@ from batchery.api.shapes import (
     UpdateJobQueueResponse,
 )
 from batchery.api.tags import check_tags
+from batchery.api.timelimits import limits_of, limits_shown
 from batchery.api.unsupported import unsupported
 from batchery.core import query
 from batchery.core.messages import CreateQueue, DeleteQueue, UpdateQueue
@@ -67,6 +68,7 @@ async def create_job_queue(call: Call, ask: CreateJobQueueRequest) -> CreateJobQ
         state=ask.state or ENABLED,
         type=ask.job_queue_type or "",
         policy=ask.scheduling_policy_arn or "",
+        limits=limits_of(call, ask.job_state_time_limit_actions) or (),
     )
     response = CreateJobQueueResponse(job_queue_name=name, job_queue_arn=arn)
     command = CreateQueue(queue, tags=ask.tags or {}, limit=limits.queues)
@@ -89,7 +91,12 @@ async def update_job_queue(call: Call, ask: UpdateJobQueueRequest) -> UpdateJobQ
     if ask.scheduling_policy_arn:
         call.allow("batch:UpdateJobQueue", ask.scheduling_policy_arn)
     command = UpdateQueue(
-        queue.arn, state=ask.state, priority=ask.priority, order=order, policy=ask.scheduling_policy_arn
+        queue.arn,
+        state=ask.state,
+        priority=ask.priority,
+        order=order,
+        policy=ask.scheduling_policy_arn,
+        limits=limits_of(call, ask.job_state_time_limit_actions),
     )
     await call.submit(command, lambda _: response)
     return response
@@ -133,6 +140,7 @@ def _detail(queue: Queue, kinds: dict[str, str], tags: dict[str, str]) -> JobQue
         ],
         job_queue_type=queue.type or inferred,
         tags=tags,
+        job_state_time_limit_actions=limits_shown(queue),
     )
 
 
@@ -143,8 +151,6 @@ def _arn(call: Call, ref: str) -> str:
 def _refuse_later_members(call: Call, ask: CreateJobQueueRequest | UpdateJobQueueRequest) -> None:
     if ask.service_environment_order:
         raise unsupported(call, "serviceEnvironmentOrder")
-    if ask.job_state_time_limit_actions:
-        raise unsupported(call, "jobStateTimeLimitActions")
     if isinstance(ask, CreateJobQueueRequest) and ask.job_queue_type not in (None, *_TYPES.values()):
         raise unsupported(call, f"jobQueueType {ask.job_queue_type}")
 

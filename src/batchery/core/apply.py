@@ -157,6 +157,8 @@ def ended(world: World, change: Ended) -> None:
         if not job.size or end - first == 1:
             task = job.tasks.get(first)
             assert task is None or task.live is None, f"{job.id}:{first} ended with a live attempt"
+    if any(RUNNABLE in job.status[first:end] for first, end in change.spans):
+        world.moved[job.queue] = change.at
     _move(world, job, change.spans, change.code)
     if job.size:
         rows = ((job.seq, first, end, change.code, change.reason, change.at) for first, end in change.spans)
@@ -197,6 +199,7 @@ def placed(world: World, change: Placed) -> None:
     task.serial += 1
     task.live = attempt
     _move(world, job, ((key.index, key.index + 1),), OFFERED)
+    world.moved[job.queue] = change.at
     index.hold(world, attempt)
     if job.share:
         fairshare.held(world, job, attempt)
@@ -261,6 +264,7 @@ def attempt_ended(world: World, change: AttemptEnded) -> None:
     if change.code == RUNNABLE:
         _move(world, job, ((change.key.index, change.key.index + 1),), RUNNABLE)
         lanes.ready(world, job)
+        world.moved[job.queue] = change.at
 
 
 def _node_ended(world: World, job: Job, task: Task, change: AttemptEnded) -> None:

@@ -31,6 +31,7 @@ EVER: Final = (1 << 63) - 1  #: ms
 
 def queue_set(world: World, change: QueueSet) -> None:
     queue = change.queue
+    index.alarm_limits(world, queue, world.queues.get(queue.arn))
     world.queues[queue.arn] = world.dirty.queues[queue.arn] = queue
 
 
@@ -38,6 +39,8 @@ def queue_gone(world: World, change: QueueGone) -> None:
     del world.queues[change.arn]
     world.blocks.pop(change.arn, None)
     world.lanes.pop(change.arn, None)
+    world.short.pop(change.arn, None)
+    world.moved.pop(change.arn, None)
     for share in world.shares.pop(change.arn, {}):
         world.dirty.shares[change.arn, share] = None
     world.dirty.queues[change.arn] = None

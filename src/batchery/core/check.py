@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from batchery.core import index
 from batchery.core.agenda import Due
 from batchery.core.checklocks import check_locks
-from batchery.core.follow import CLOSE, EVALUATE, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE
+from batchery.core.follow import CLOSE, EVALUATE, LIMITS, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE
 from batchery.core.gang import launchable, main_attempt, resting
 from batchery.core.lanes import entry_of, lane_of
 from batchery.core.model import (
@@ -31,11 +31,13 @@ from batchery.core.model import (
     Block,
     Environment,
     Job,
+    Queue,
     Resources,
     Task,
     World,
 )
 from batchery.core.owed import to_be_killed
+from batchery.core.queue import LIMIT_ALARM, applies, rings
 from batchery.core.readiness import settled
 from batchery.core.replacing import before_update
 from batchery.core.status import (
@@ -341,6 +343,7 @@ def _check_resources(world: World) -> None:
             assert Due(SETTLE_QUEUE, arn) in world.due, f"{arn}: the end of a transition is due"
         if queue.status == DELETING:
             _check_deleting(world, arn)
+        _check_limits(world, queue)
         if world.capacity.memory and not world.schedule_wanted and queue.status != DELETING:
             for fact in queue.blocked:
                 job = world.jobs.get(fact.job)
@@ -368,6 +371,17 @@ def _check_replacing(world: World, environment: Environment) -> None:
     ring = (environment.replace_by, index.REPLACE_ALARM, AttemptKey(environment.arn, 0, 0))
     ended = all(to_be_killed(world, attempt) for attempt in old)
     assert ended or ring in world.alarms, f"{environment.arn}: what began before the update is ended, or has an alarm"
+
+
+def _check_limits(world: World, queue: Queue) -> None:
+    for fact in queue.blocked:
+        job = world.jobs.get(fact.job)
+        if job is None or job.status[fact.index] != RUNNABLE or Due(LIMITS, queue.arn) in world.due:
+            continue
+        for limit in queue.limits:
+            ring = (rings(limit, fact), LIMIT_ALARM, AttemptKey(queue.arn, 0, 0))
+            told = not applies(limit, fact) or ring in world.alarms
+            assert told, f"{fact.job}: being blocked too long has an alarm, or is due"
 
 
 def _check_deleting(world: World, arn: str) -> None:

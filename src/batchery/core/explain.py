@@ -1,15 +1,19 @@
 """Why a job waits: its place in the order, what it waits for, what each environment lacks. Pure reads over World."""
 
 from bisect import bisect_left
+from typing import Final
 
 from msgspec import Struct
 
 from batchery.core import locks
+from batchery.core.fairshare import active_shares, budget, usage_at, weight_of
 from batchery.core.gang import launchable
 from batchery.core.index import job_code
 from batchery.core.lanes import demand_of
 from batchery.core.model import DELETING, N_TO_N, SEQUENTIAL, VALID, Job, Queue, Realm, Resources, World, task_ref
-from batchery.core.schedule import Room, could_ever, fits_of, misfit, needed, usable
+from batchery.core.schedule import SHORT, Room, could_ever, fits_of, misfit, needed, usable
+from batchery.core.shares import FAIR
+from batchery.core.snapshot import dispatch_order
 from batchery.core.status import (
     CLOSING,
     ENDED,
@@ -23,6 +27,8 @@ from batchery.core.status import (
     SUBMITTED,
 )
 
+LOOKED_AT: Final = 1_000  #: in a fair-share queue nobody further behind is told its place
+
 
 class Why(Struct, frozen=True):
     """Why a task waits. ``place``: 1 is next in its queue (0: not waiting for capacity)."""
@@ -35,18 +41,18 @@ class Why(Struct, frozen=True):
     lacks: dict[str, str] = {}  # environment name -> what it lacks
 
 
-def why(world: World, realm: Realm, ref: str) -> Why | None:
+def why(world: World, realm: Realm, ref: str, now: int = 0) -> Why | None:
     """Of an open job or child; None if World does not hold it."""
     name = task_ref(ref)
     job = world.jobs.get(name.job)
     if job is None or job.realm != realm or job.closed is not None or not job.has(name):
         return None
     if job.array and name.index is None:
-        return _array(world, job)
-    return _task(world, job, job.speaker if name.index is None else name.index, ref)
+        return _array(world, job, now)
+    return _task(world, job, job.speaker if name.index is None else name.index, ref, now)
 
 
-def _array(world: World, job: Job) -> Why:
+def _array(world: World, job: Job, now: int) -> Why:
     left = sum(1 for code in job.status if code not in ENDED)
     lines = [f"{left} of its {job.size} children have not ended."]
     if job.asked is not None:
@@ -57,14 +63,14 @@ def _array(world: World, job: Job) -> Why:
     for code in (RUNNABLE, PENDING, STARTING, RUNNING):
         first = job.status.find(code)
         if first >= 0 and code == RUNNABLE:
-            below = _task(world, job, first, f"{job.id}:{first}")
+            below = _task(world, job, first, f"{job.id}:{first}", now)
             lines.append(f"Its next child is {job.id}:{first}:")
             lines += below.lines
             return Why(job.id, SHOWN[job_code(job)], lines, below.place, waits, below.lacks)
     return Why(job.id, SHOWN[job_code(job)], lines, 0, waits)
 
 
-def _task(world: World, job: Job, number: int, ref: str) -> Why:
+def _task(world: World, job: Job, number: int, ref: str, now: int) -> Why:
     code = job.status[number]
     shown = SHOWN[code]
     asked = job.ask_of(number)
@@ -79,7 +85,7 @@ def _task(world: World, job: Job, number: int, ref: str) -> Why:
             lines.append("It is cancelled once all its dependency jobs have ended.")
         return Why(ref, shown, lines, 0, waits)
     if code == RUNNABLE:
-        return _runnable(world, job, number, ref, lines)
+        return _runnable(world, job, number, ref, lines, now)
     live = job.tasks[number].live if number in job.tasks else None
     if code in NODE_ENDED:
         lines.append("It has ended; its job goes on until its main node has.")
@@ -101,16 +107,19 @@ def _task(world: World, job: Job, number: int, ref: str) -> Why:
     return Why(ref, shown, lines)
 
 
-def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str]) -> Why:
+def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str], now: int) -> Why:
     queue = world.queues[job.queue]
     asked, demand = job.shape.resources, demand_of(job.shape)
-    place = _place(world, job, number)
-    lines.append(f"It is number {place} of those ready in queue {queue.name} (priority {queue.priority}).")
+    place = _place(world, job, number) if not queue.policy else _fair_place(world, queue, job, number, now)
+    where = f"number {place}" if place <= LOOKED_AT or not queue.policy else f"behind the first {LOOKED_AT}"
+    lines.append(f"It is {where} of those ready in queue {queue.name} (priority {queue.priority}).")
+    lines += _share(world, queue, job, now)
     task = job.tasks.get(number)
     if task is not None and task.used:
         lines.append(f"{task.used} of its {job.shape.attempts} attempts are used.")
-    if words := misfit(world, queue, demand):
-        lines.append(words)
+    if told := blocked_words(world, queue, job, number):
+        lines.append(told)
+    words = misfit(world, queue, demand)
     lacks = {}
     room = Room(world)
     need = needed(world, demand)
@@ -133,8 +142,40 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str]) -
     elif not fits_of(world, queue, demand):
         lines.append("Jobs behind it pass it." if not world.policy.strict_head else "It blocks those behind it.")
     elif place == 1:
-        lines.append("It is at the head: nothing younger of its queue passes it where it could run.")
+        lines.append("It is at the head: nothing behind it in its queue passes it where it could run.")
     return Why(ref, SHOWN[RUNNABLE], lines, place, [], lacks)
+
+
+def _fair_place(world: World, queue: Queue, job: Job, number: int, now: int) -> int:
+    """1 for the next by the queue's policy; LOOKED_AT + 1 for everybody further behind."""
+    place = 0
+    for other, index in dispatch_order(world, queue, now):
+        place += 1
+        if (other is job and (index == number or job.gang)) or place > LOOKED_AT:
+            break
+    return place
+
+
+def _share(world: World, queue: Queue, job: Job, now: int) -> list[str]:
+    """What its share has used and holds, and what is kept from it, where the queue has a fair-share policy."""
+    policy = world.policies.get(queue.policy)
+    if policy is None or policy.kind != FAIR:
+        return []
+    mine = world.shares[queue.arn][job.share]
+    active = len(active_shares(world, queue.arn, now))
+    used = usage_at(mine, policy.window, now) / 1_000_000
+    lines = [
+        f"Its share {job.share} has used {used:.1f} vCPU-seconds, fading over {policy.window // 1000} s, and holds "
+        f"{mine.held / 1000:g} vCPU; its weight is {weight_of(policy, job.share):g} among {active} active shares.",
+    ]
+    held = sum(usage.held for usage in world.shares[queue.arn].values())
+    most = budget(world, queue, policy, now)
+    if policy.reservation and held and held + job.shape.resources.vcpus > most:
+        lines.append(
+            f"It waits for its own queue: {held / 1000:g} vCPU are in use, and of all that there are {most / 1000:g} "
+            f"are for active shares (computeReservation {policy.reservation})."
+        )
+    return lines
 
 
 def _units(world: World, job: Job) -> list[str]:
@@ -205,6 +246,8 @@ def _waits_for(world: World, job: Job, number: int | None) -> list[str]:
     return list(dict.fromkeys(waits))
 
 
-def blocked_words(world: World, queue: Queue, job: Job) -> str:
-    """statusReason of a RUNNABLE job that no environment of its queue can ever take."""
-    return misfit(world, queue, demand_of(job.shape))
+def blocked_words(world: World, queue: Queue, job: Job, number: int) -> str:
+    """statusReason of a RUNNABLE job that no environment of its queue can ever take, or that waits for the machines
+    at its head."""
+    words = misfit(world, queue, demand_of(job.shape))
+    return words or (SHORT if world.short.get(queue.arn) == (job.id, number) else "")

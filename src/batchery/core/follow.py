@@ -43,6 +43,7 @@ CLOSE: Final = "close"  #: an array or gang whose last child or node may have en
 VOID_QUEUE: Final = "void queue"  #: a queue being deleted: end its jobs
 SETTLE_QUEUE: Final = "settle queue"
 SETTLE_ENVIRONMENT: Final = "settle environment"
+LIMITS: Final = "limits"  #: a queue at whose head somebody may be blocked for too long
 
 
 def follow(world: World, change: Change) -> None:

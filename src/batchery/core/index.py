@@ -24,10 +24,12 @@ from batchery.core.model import (
     Environment,
     Job,
     Need,
+    Queue,
     Resources,
     Shape,
     World,
 )
+from batchery.core.queue import LIMIT_ALARM, applies, rings
 from batchery.core.status import NODE_ENDED, OFFERED, PENDING, RUNNING, SUBMITTED
 
 BLOCK_JOBS: Final = 4096
@@ -176,6 +178,15 @@ def alarm_replacing(world: World, environment: Environment) -> None:
     """While an infrastructure update lasts, its end has an alarm."""
     if environment.replaced:
         heappush(world.alarms, (environment.replace_by, REPLACE_ALARM, AttemptKey(environment.arn, 0, 0)))
+
+
+def alarm_limits(world: World, queue: Queue, before: Queue | None) -> None:
+    """Each blocked fact that one of the queue's time limits is about has an alarm, from the change that brought it."""
+    known = before.blocked if before is not None and before.limits == queue.limits else ()
+    for fact in queue.blocked:
+        for limit in queue.limits if fact not in known else ():
+            if applies(limit, fact):
+                heappush(world.alarms, (rings(limit, fact), LIMIT_ALARM, AttemptKey(queue.arn, 0, 0)))
 
 
 # --- definitions

@@ -366,6 +366,8 @@ class World(Struct):
     alarms: list[tuple[int, str, AttemptKey]] = []  #: heap of (at, what, key)
     blocks: dict[str, list[Block]] = {}  #: queue ARN -> its open jobs
     lanes: dict[str, dict[Lane, list[Entry]]] = {}  #: queue ARN -> its lanes, each a heap
+    short: dict[str, tuple[str, int]] = {}  #: queue ARN -> the task at its head, if the machines lack room; a hint
+    moved: dict[str, int] = {}  #: queue ARN -> when somebody last left, or came back to, its line (ms); a hint
     pools: dict[str, int] = {}  #: vCPU thousandths in use, by pool
     used_memory: int = 0
     used_gpus: int = 0

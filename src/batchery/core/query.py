@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from batchery.core import snapshot
 from batchery.core.explain import Why, blocked_words, why
 from batchery.core.forgetting import forgettable, is_stub
 from batchery.core.index import job_code
@@ -28,6 +29,7 @@ from batchery.core.model import (
 )
 from batchery.core.named import Consumable
 from batchery.core.shares import SchedulingPolicy
+from batchery.core.snapshot import QueueUse, front
 from batchery.core.status import CLOSING, NODE_ENDED, OFFERED, PENDING, RUNNABLE, SUBMITTED, summary
 
 
@@ -164,6 +166,11 @@ def capacity_units(world: World, queues: set[str]) -> dict[str, str]:
     return units
 
 
+def use(world: World, arn: str) -> QueueUse:
+    """What runs of a queue (ARN)."""
+    return snapshot.use(world, arn, capacity_units(world, {arn})[arn])
+
+
 # ----------------------------------------------------------------------------------------------------------- jobs
 
 
@@ -206,7 +213,7 @@ def _facts(
         kinds, reason = kinds | CANCEL, live.recall.reason
     if not reason and code in (RUNNABLE, OFFERED):
         queue = world.queues.get(job.queue)
-        reason = blocked_words(world, queue, job) if queue is not None else ""
+        reason = blocked_words(world, queue, job, number or 0) if queue is not None else ""
     if not reason and code == RUNNABLE:
         reason = words(world, job.shape.consumables)
     if task is not None and task.end is not None and code in NODE_ENDED:
@@ -294,6 +301,7 @@ def waiting(code: int) -> bool:
 
 __all__ = [
     "Facts",
+    "QueueUse",
     "Why",
     "alive",
     "children_page",
@@ -301,6 +309,7 @@ __all__ = [
     "environments",
     "facts",
     "forgettable",
+    "front",
     "open_jobs",
     "open_page",
     "policies",
@@ -310,6 +319,7 @@ __all__ = [
     "resolve_policy",
     "resolve_queue",
     "running_count",
+    "use",
     "waiting",
     "why",
 ]

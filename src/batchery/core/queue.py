@@ -1,8 +1,21 @@
 """Job queues, and what is remembered of the jobs that wait at their heads. Plain structs."""
 
+from typing import Final
+
 from msgspec import Struct
 
 from batchery.core.keys import Realm
+
+# Why a job is blocked at the head of its queue, as AWS's statusReason begins (user guide, "Troubleshooting").
+NO_CAPACITY: Final = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"
+MAX_RESOURCE: Final = "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"
+REQUIREMENT: Final = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"
+#: What jobStateTimeLimitActions of a queue of container jobs can be about.
+REASONS: Final = (NO_CAPACITY, MAX_RESOURCE, REQUIREMENT)
+
+CANCEL_ACTION: Final = "CANCEL"
+TERMINATE_ACTION: Final = "TERMINATE"
+LIMIT_ALARM: Final = "limit"  #: what an alarm of such an action is called
 
 
 class Blocked(Struct, frozen=True):
@@ -39,3 +52,18 @@ class Queue(Struct):
     blocked: tuple[Blocked, ...] = ()
     services: tuple[tuple[int, str], ...] = ()
     limits: tuple[TimeLimit, ...] = ()
+
+
+def applies(limit: TimeLimit, fact: Blocked) -> bool:
+    """Whether an action is about this reason. What follows " - " in either is explanation."""
+    return fact.reason.partition(" - ")[0] == limit.reason.partition(" - ")[0]
+
+
+def rings(limit: TimeLimit, fact: Blocked) -> int:
+    """When the time is up, ms."""
+    return fact.since + limit.ms
+
+
+def about(limits: tuple[TimeLimit, ...], reason: str) -> bool:
+    """Whether one of these actions is about this reason."""
+    return any(limit.reason.partition(" - ")[0] == reason for limit in limits)

@@ -19,6 +19,7 @@ def rebuild(world: World) -> None:
     """
     world.dependents, world.blocks, world.pools, world.live = {}, {}, {}, {}
     world.alarms, world.leaving = [], []
+    world.short, world.moved = {}, {}
     world.due = Agenda()
     world.used_memory = world.used_gpus = world.offered = 0
     world.locked, world.promised = {}, {}
@@ -44,6 +45,8 @@ def rebuild(world: World) -> None:
             world.lanes.setdefault(queue.arn, {})
     for environment in world.environments.values():
         index.alarm_replacing(world, environment)
+    for queue in world.queues.values():
+        index.alarm_limits(world, queue, None)
     world.alarms.sort()
     for queue in world.queues.values():
         queue_due(world, queue)
@@ -60,5 +63,6 @@ def _rebuild_job(world: World, job: Job) -> None:
         world.due.add(CLOSE, job.id, job.seq)
     for attempt in index.live_attempts(job):
         index.hold(world, attempt)
+        world.moved[job.queue] = max(world.moved.get(job.queue, 0), attempt.placed)
         if attempt.code == RUNNING and index.timed(job, attempt.key.index):
             world.alarms.append((index.alarm(attempt, job.shape), index.TIMEOUT_ALARM, attempt.key))

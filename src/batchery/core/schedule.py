@@ -54,16 +54,19 @@ from batchery.core.model import (
     World,
 )
 from batchery.core.orders import order_of
+from batchery.core.queue import MAX_RESOURCE, NO_CAPACITY, REQUIREMENT, about
 from batchery.core.status import RUNNABLE
 
 TOO_MANY_VCPUS: Final = (
-    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - "
-    "CE(s) associated with the job queue cannot meet the CPU requirement of the job."
+    f"{MAX_RESOURCE} - CE(s) associated with the job queue cannot meet the CPU requirement of the job."
 )
 TOO_LARGE: Final = (
-    "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The job resource requirement (vCPU/memory/GPU) is higher than "
+    f"{REQUIREMENT} - The job resource requirement (vCPU/memory/GPU) is higher than "
     "that can be met by the CE(s) attached to the job queue."
 )
+
+#: Of a head that fits, where the machines and not the environment's maxvCpus are what is short.
+SHORT: Final = f"{NO_CAPACITY} - Service cannot fulfill the capacity requested for instance type [host]"
 
 AHEAD_WORK: Final = 500  #: ms of work to hold beyond capacity
 AHEAD_PACE: Final = 1_000  #: only for classes whose tasks take less, ms
@@ -176,6 +179,7 @@ class _Plan:
         self.aside: list[tuple[Job, int, str]] = []
         self.spent = False  # the policy leaves no more to this queue now: it waits for itself, and holds up nobody else
         self.cursors: dict[str, int] = {}  # job id -> index from which its tasks are not planned yet
+        self.short: tuple[Job, int] | None = None  # the head, if it waits for the machines themselves
         self.planned: dict[Lane, list[Entry]] = {}  # entries with nothing left to plan
         self.lanes = world.lanes[queue.arn]
         heads = {lane: fresh(world, lane, heap) for lane, heap in self.lanes.items()}
@@ -216,6 +220,7 @@ class _Plan:
         for lane, entries in self.planned.items():
             for entry in entries:
                 heappush(self.lanes[lane], entry)
+        self._tell_short()
         self._tell_blocked()
 
     def _next(self, job: Job) -> int:
@@ -244,13 +249,13 @@ class _Plan:
             return False
         need = needed(self.world, demand)
         open_to_it = [e for e in self.fits[demand] if usable(e) and e.pool not in room.closed]
-        host = False
+        host, everywhere = False, bool(open_to_it)
         for environment in open_to_it:
             lacking = room.lacks(environment, need)
             if not lacking:
                 self._put(job, number, environment, need, demand)
                 return True
-            host = host or lacking != "vCPU"
+            host, everywhere = host or lacking != "vCPU", everywhere and lacking != "vCPU"
         for environment in open_to_it:
             if not demand.consumables and not demand.nodes and room.may_hold(environment, demand.resources):
                 self._put(job, number, environment, need, demand)
@@ -259,6 +264,8 @@ class _Plan:
             room.units.take(demand.consumables)
         room.closed.update(environment.pool for environment in open_to_it)
         room.full = host
+        if everywhere and self.short is None:
+            self.short = (job, number)
         return False
 
     def _put(self, job: Job, number: int, environment: Environment, need: Resources, demand: Demand) -> None:
@@ -271,6 +278,16 @@ class _Plan:
         self.room.take(environment, need)
         self.room.units.take(demand.consumables)
         self.order.placed(need.vcpus)
+
+    def _tell_short(self) -> None:
+        """Who waits at the head for the machines: a hint, and a fact only where one of the queue's actions is about it,
+        since heads come and go with every placement."""
+        self.world.short.pop(self.queue.arn, None)
+        if self.short is not None:
+            job, number = self.short
+            self.world.short[self.queue.arn] = (job.id, number)
+            if about(self.queue.limits, NO_CAPACITY):
+                self.aside.append((job, number, SHORT))
 
     def _tell_blocked(self) -> None:
         """Change the queue's blocked facts where the head, or its reason, is another now."""

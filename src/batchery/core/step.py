@@ -32,8 +32,9 @@ from batchery.core.changes import (
     WasAsked,
 )
 from batchery.core.decide import decide, overran, void
-from batchery.core.follow import CLOSE, EVALUATE, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE, follow
+from batchery.core.follow import CLOSE, EVALUATE, LIMITS, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE, follow
 from batchery.core.index import REPLACE_ALARM
+from batchery.core.limits import reached
 from batchery.core.locks import stock
 from batchery.core.messages import (
     Ack,
@@ -56,6 +57,7 @@ from batchery.core.model import (
     World,
 )
 from batchery.core.owed import effects
+from batchery.core.queue import LIMIT_ALARM
 from batchery.core.readiness import DEPENDENT_FAILED, end, settle, whole_gate
 from batchery.core.resources import settle_environment, settle_queue
 from batchery.core.schedule import schedule
@@ -135,6 +137,8 @@ def ring(this: Turn) -> None:
         if what == EVALUATE:
             this.world.evaluate_at = 0
             this.world.due.add(EVALUATE, "")
+        elif what == LIMIT_ALARM:
+            this.world.due.add(LIMITS, key.job)
         elif what == REPLACE_ALARM:
             this.world.due.add(SETTLE_ENVIRONMENT, key.job)
         else:
@@ -255,4 +259,5 @@ DUE: Final[dict[str, Callable[[World, str, int], list[Change]]]] = {
     VOID_QUEUE: _void_queue,
     SETTLE_QUEUE: _settle_queue,
     SETTLE_ENVIRONMENT: _settle_environment,
+    LIMITS: reached,
 }

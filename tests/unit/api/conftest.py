@@ -14,7 +14,7 @@ import botocore.validate
 import msgspec
 import pytest
 
-from batchery.api import environments, policies, queues, tags  # noqa: F401  the handlers register themselves
+from batchery.api import environments, policies, queues, snapshots, tags  # noqa: F401  the handlers register themselves
 from batchery.api.call import HANDLERS, ApiError, Call, Caller
 from batchery.api.policy import Policy
 from batchery.api.readymade import ensure_realm_command

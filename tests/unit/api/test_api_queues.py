@@ -109,7 +109,7 @@ def test_names(desk: Any, env: str, name: str) -> None:
         (
             "jobStateTimeLimitActions",
             [{"reason": "x", "state": "RUNNABLE", "maxTimeSeconds": 600, "action": "CANCEL"}],
-            "Batchery: jobStateTimeLimitActions",
+            "reason of jobStateTimeLimitActions must be one of",
         ),
         ("jobQueueType", "EKS", "A job queue of type EKS can not have compute environments of kind FARGATE"),
         ("jobQueueType", "SAGEMAKER_TRAINING", "Batchery: jobQueueType SAGEMAKER_TRAINING"),

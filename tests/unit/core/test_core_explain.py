@@ -1,12 +1,14 @@
 """Why a job waits."""
 
 from collections.abc import Callable
+from typing import Any
 
 from tests.unit.core.building import HOME, Batch, arn
 
 from batchery.core.explain import Why, why
 from batchery.core.messages import UpdateQueue
 from batchery.core.model import Realm
+from batchery.core.schedule import SHORT
 
 Make = Callable[..., Batch]
 
@@ -71,7 +73,7 @@ def test_the_place_of_a_job_in_its_queue(batches: Make) -> None:
     head = ask(batch, f"{array}:0")
     assert head.lines == [
         "It is number 1 of those ready in queue main (priority 1).",
-        "It is at the head: nothing younger of its queue passes it where it could run.",
+        "It is at the head: nothing behind it in its queue passes it where it could run.",
     ]
     assert head.lacks == {"main": "not enough vCPU free: 0 of 1 vCPU, 65280 MiB, 0 GPU free"}
     whole = ask(batch, array)
@@ -158,3 +160,58 @@ def test_a_queue_without_environments(batch: Batch) -> None:
     assert ask(batch, job).lines[-1] == "Jobs behind it pass it."
     batch.send(UpdateQueue(bare, order=((1, arn("compute-environment", "main")),)))
     assert batch.code(job) == "OFFERED"
+
+
+# -------------------------------------------------------------------------------------------------------- fair share
+
+
+def shared(batch: Batch, **policy: Any) -> str:
+    """A fair-share queue on four vCPUs of its own."""
+    return batch.queue("shared", batch.environment("small", 4), policy=batch.policy(weights={"b": 2.0}, **policy))
+
+
+def test_of_a_share_its_usage_and_weight_are_told_and_the_place_is_by_policy(batch: Batch) -> None:
+    queue = shared(batch, window=700_000)
+    runs = batch.submit(queue=queue, share="a", vcpus=4)
+    batch.runs(runs)
+    batch.tick(10_000)
+    old, other = batch.submit(queue=queue, share="a"), batch.submit(queue=queue, share="b")
+    found = why(batch.world, HOME, other, batch.now)
+    assert found is not None
+    assert found.place == 1
+    assert found.lines[0] == "It is number 1 of those ready in queue shared (priority 1)."
+    assert found.lines[1] == (
+        "Its share b has used 0.0 vCPU-seconds, fading over 700 s, and holds 0 vCPU; its weight is 2 among 2 active "
+        "shares."
+    )
+    behind = why(batch.world, HOME, old, batch.now)
+    assert behind is not None
+    assert behind.place == 2
+    assert behind.lines[1].startswith("Its share a has used 39.7 vCPU-seconds, fading over 700 s, and holds 4 vCPU;")
+
+
+def test_what_the_reservation_keeps_is_told(batch: Batch) -> None:
+    queue = shared(batch, reservation=50)
+    jobs = [batch.submit(queue=queue, share="a") for _ in range(3)]
+    found = why(batch.world, HOME, jobs[2], batch.now)
+    assert found is not None
+    assert "2 vCPU are in use, and of all that there are 2 are for active shares" in found.lines[2]
+
+
+def test_far_behind_is_far_behind(batch: Batch) -> None:
+    queue = shared(batch)
+    batch.submit(queue=queue, share="a", size=1_100)
+    last = batch.submit(queue=queue, share="a")
+    found = why(batch.world, HOME, last, batch.now)
+    assert found is not None
+    assert found.place == 1_001
+    assert found.lines[0].startswith("It is behind the first 1000 of those ready")
+
+
+def test_the_head_that_waits_for_the_machines_is_told_so(batches: Any) -> None:
+    batch = batches(memory=1_000)
+    batch.submit(memory=900)
+    head = batch.submit(memory=200)
+    found = why(batch.world, HOME, head)
+    assert found is not None
+    assert SHORT in found.lines

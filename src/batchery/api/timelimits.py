@@ -1,0 +1,42 @@
+"""jobStateTimeLimitActions of a job queue, checked, and as they are shown.
+
+Source: API_JobStateTimeLimitAction; user guide, "Automatic remediation with jobStateTimeLimitActions". Texts are ours.
+"""
+
+from typing import Final
+
+from batchery.api.call import Call
+from batchery.api.shapes import JobStateTimeLimitAction
+from batchery.core.queue import CANCEL_ACTION, REASONS, Queue, TimeLimit
+
+MOST_SECONDS: Final = 86_400
+
+
+def limits_of(call: Call, wanted: list[JobStateTimeLimitAction] | None) -> tuple[TimeLimit, ...] | None:
+    """What a request says; None if it says nothing. Raises ApiError for what could never act."""
+    if wanted is None:
+        return None
+    least = call.service.config.limits.state_seconds
+    seen: set[str] = set()
+    for item in wanted:
+        reason = item.reason.partition(" - ")[0]
+        if reason not in REASONS:
+            raise call.refuse(f"reason of jobStateTimeLimitActions must be one of {', '.join(REASONS)}, not {reason}")
+        if reason in seen:
+            raise call.refuse(f"jobStateTimeLimitActions must not name reason {reason} twice")
+        seen.add(reason)
+        if not least <= item.max_time_seconds <= MOST_SECONDS:
+            raise call.refuse(f"maxTimeSeconds must be between {least} and {MOST_SECONDS}")
+        if item.action != CANCEL_ACTION:
+            raise call.refuse(f"The action of a job queue of container jobs must be {CANCEL_ACTION}")
+    return tuple(TimeLimit(item.reason, 1000 * item.max_time_seconds, item.action) for item in wanted)
+
+
+def limits_shown(queue: Queue) -> list[JobStateTimeLimitAction] | None:
+    """As they were sent; absent if there are none."""
+    return [
+        JobStateTimeLimitAction(
+            reason=limit.reason, state="RUNNABLE", max_time_seconds=limit.ms // 1000, action=limit.action
+        )
+        for limit in queue.limits
+    ] or None
