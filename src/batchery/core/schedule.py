@@ -238,7 +238,8 @@ class _Plan:
 
     def _wait_for_units(self, demand: Demand) -> None:
         """The lane is passed over until somebody gives units back; what it asks for is kept from those behind it."""
-        if self.room.units.could_ever(demand.consumables):
+        somewhere = any(usable(environment) for environment in self.fits[demand])
+        if somewhere and self.room.units.could_ever(demand.consumables):
             self.room.units.take(demand.consumables)
         self.order.drop()
 

@@ -119,6 +119,20 @@ def test_a_wish_that_nothing_can_fulfil_keeps_nothing(batch: Batch) -> None:
     assert batch.code(never) == "OFFERED"
 
 
+def test_a_wish_that_has_no_place_to_run_keeps_nothing(batch: Batch) -> None:
+    elsewhere = batch.queue("elsewhere", batch.environment("elsewhere"))
+    seats = make(batch, total=2)
+    batch.close()
+    first = asks(batch, (seats, 1), queue=elsewhere)
+    large, small = asks(batch, (seats, 2)), asks(batch, (seats, 1), queue=elsewhere)
+    assert [batch.code(job) for job in (first, large, small)] == ["OFFERED", "RUNNABLE", "OFFERED"]
+    batch.exits(first)
+    batch.reopen()
+    assert batch.code(asks(batch, (seats, 1), queue=elsewhere)) == "RUNNABLE", "now it has one"
+    batch.exits(small)
+    assert batch.code(large) == "OFFERED"
+
+
 def test_what_waits_for_room_keeps_its_units(batches: Make) -> None:
     """Else room and units could be free by turns, and never for it."""
     batch = batches(vcpus=1)
