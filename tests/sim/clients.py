@@ -38,8 +38,10 @@ from batchery.core.model import (
     Resources,
     Rule,
     Shape,
+    TimeLimit,
 )
 from batchery.core.named import NON_REPLENISHABLE, REPLENISHABLE, Consumable
+from batchery.core.queue import MAX_RESOURCE, NO_CAPACITY
 from batchery.core.shares import FAIR, SchedulingPolicy
 
 HOME = Realm("123456789012", "us-east-1")
@@ -61,6 +63,7 @@ QUEUES = {
     "fair": ("one", "two"),
 }
 POLICIES = {"fair": (("a", 1.0), ("b*", 3.0)), "fairer": (("a", 0.5),)}
+LIMITS = ((), (TimeLimit(MAX_RESOURCE, 30_000, "CANCEL"), TimeLimit(NO_CAPACITY, 120_000, "CANCEL")))
 RULES = (
     (),
     (Rule("EXIT", on_exit_code="3"),),
@@ -200,6 +203,7 @@ class Clients:
             create_queue("doomed"),
             UpdateQueue(arn("job-queue", "first"), priority=self.random.choice((1, 7))),
             UpdateQueue(arn("job-queue", "fair"), policy=arn("scheduling-policy", self.random.choice(tuple(POLICIES)))),
+            UpdateQueue(arn("job-queue", self.random.choice(("first", "fair"))), limits=self.random.choice(LIMITS)),
             UpdatePolicy(policy("fair", self.random.choice((0, 0, 50)))),
             DeletePolicy(arn("scheduling-policy", "fairer")),
             CreatePolicy(policy("fairer")),

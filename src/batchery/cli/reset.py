@@ -23,6 +23,8 @@ def reset(client: Client, timeout: float) -> None:
         _wait(deadline, f"{noun}s", lambda operation=operation, noun=noun: _made(client, operation, noun))  # type: ignore[misc]
     for definition in _all(client, "DescribeJobDefinitions", "jobDefinitions", status="ACTIVE"):
         client.batch("DeregisterJobDefinition", jobDefinition=definition["jobDefinitionArn"])
+    for policy in _all(client, "ListSchedulingPolicies", "schedulingPolicies"):
+        client.batch("DeleteSchedulingPolicy", arn=policy["arn"])
     for item in _all(client, "ListConsumableResources", "consumableResources"):
         client.batch("DeleteConsumableResource", consumableResource=item["consumableResourceArn"])
 

@@ -148,11 +148,13 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str], n
 
 def _fair_place(world: World, queue: Queue, job: Job, number: int, now: int) -> int:
     """1 for the next by the queue's policy; LOOKED_AT + 1 for everybody further behind."""
-    place = 0
-    for other, index in dispatch_order(world, queue, now):
-        place += 1
-        if (other is job and (index == number or job.gang)) or place > LOOKED_AT:
+    order = dispatch_order(world, queue, now)
+    place = 1
+    while place <= LOOKED_AT:
+        other, index = next(order)
+        if other is job and (index == number or job.gang):
             break
+        place += 1
     return place
 
 

@@ -38,21 +38,21 @@ def ready(world: World, job: Job) -> None:
         heappush(lane, entry)
 
 
-def fresh(world: World, lane: Lane, heap: list[Entry]) -> Entry | None:
+def fresh(world: World, heap: list[Entry]) -> Entry | None:
     """The head of a lane, after stale entries have been dropped from it; None if nothing is left."""
     while heap:
-        if _stands(world, lane, heap[0]) and heap[0] not in heap[1:3]:  # there: the same job twice
+        if _stands(world, heap[0]) and heap[0] not in heap[1:3]:  # there: the same job twice
             return heap[0]
         heappop(heap)
     return None
 
 
-def _stands(world: World, lane: Lane, entry: Entry) -> bool:
+def _stands(world: World, entry: Entry) -> bool:
     """Whether a job still waits where this entry says."""
     job = world.jobs.get(entry.job)
     if job is None or job.closed is not None or RUNNABLE not in job.status:
         return False
-    return entry_of(job) == entry and lane_of(job) == lane
+    return entry.rank == (-job.shape.priority if job.share else 0)  # its share and what it asks for never change
 
 
 def rebuild_lanes(world: World) -> None:
@@ -66,7 +66,7 @@ def rebuild_lanes(world: World) -> None:
             heapify(heap)
 
 
-def in_order(world: World, lane: Lane, heap: list[Entry]) -> Iterator[Job]:
+def in_order(world: World, heap: list[Entry]) -> Iterator[Job]:
     """The jobs of a lane from its head on, without touching it: cost grows with how many are taken, not with how many
     stand there."""
     front = [(heap[0], 0)] if heap else []
@@ -76,6 +76,6 @@ def in_order(world: World, lane: Lane, heap: list[Entry]) -> Iterator[Job]:
         for below in (2 * at + 1, 2 * at + 2):
             if below < len(heap):
                 heappush(front, (heap[below], below))
-        if entry != last and _stands(world, lane, entry):
+        if entry != last and _stands(world, entry):
             yield world.jobs[entry.job]
         last = entry

@@ -182,7 +182,7 @@ class _Plan:
         self.short: tuple[Job, int] | None = None  # the head, if it waits for the machines themselves
         self.planned: dict[Lane, list[Entry]] = {}  # entries with nothing left to plan
         self.lanes = world.lanes[queue.arn]
-        heads = {lane: fresh(world, lane, heap) for lane, heap in self.lanes.items()}
+        heads = {lane: fresh(world, heap) for lane, heap in self.lanes.items()}
         found = {lane: entry for lane, entry in heads.items() if entry is not None}
         for lane in heads.keys() - found.keys():
             del self.lanes[lane]
@@ -204,7 +204,7 @@ class _Plan:
         if number < 0:  # all of this job's ready tasks are planned: the lane's next job
             heap = self.lanes[lane]
             self.planned.setdefault(lane, []).append(heappop(heap))
-            self.order.moved(lane, fresh(self.world, lane, heap))
+            self.order.moved(lane, fresh(self.world, heap))
         elif not self.fits[lane.demand]:
             self._stand_aside(job, number, misfit(self.world, self.queue, lane.demand))
         elif self.spent or not self.order.allows(lane.demand.resources.vcpus):

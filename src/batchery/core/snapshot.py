@@ -46,7 +46,7 @@ def dispatch_order(world: World, queue: Queue, now: int) -> Iterator[tuple[Job, 
 
 
 def _tasks(world: World, lane: Lane, heap: list[Entry]) -> Iterator[tuple[Entry, Job, int]]:
-    for job in in_order(world, lane, heap):
+    for job in in_order(world, heap):
         at = job.status.find(RUNNABLE)
         while at >= 0:
             yield entry_of(job), job, at

@@ -8,8 +8,8 @@ from tests.unit.core.building import Batch
 
 from batchery.core.changes import JobClosed
 from batchery.core.gang import launchable
-from batchery.core.messages import Command
-from batchery.core.model import Dirty, Job, World
+from batchery.core.messages import Command, DeletePolicy
+from batchery.core.model import Dirty, Job, TimeLimit, World
 from batchery.core.status import OFFERED, RUNNING
 from batchery.core.step import forget, turn
 from batchery.store.load import ghosts
@@ -116,3 +116,24 @@ def test_what_is_loaded_is_what_was_there(store: SqliteStore, seed: int) -> None
                 batch.world = loaded
                 batch.jobs.update(loaded.jobs)
     assert any(job.closed for job in batch.jobs.values())
+
+
+def test_policies_usage_and_time_limits_are_kept(store: SqliteStore) -> None:
+    batch = Stored(store)
+    rule = batch.policy(weights={"a": 0.5, "b*": 2.25}, reservation=25, window=900_000)
+    limits = (TimeLimit("MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT", 600_000, "CANCEL"),)
+    queue = batch.queue("shared", batch.environment("small", 4), policy=rule, limits=limits, services=((1, "arn:x"),))
+    first, second = (batch.submit(queue=queue, share=share) for share in ("a", "b1"))
+    batch.runs(first, second)
+    batch.tick(12_345)
+    batch.exits(first)
+    loaded = batch.reload()
+    assert loaded.policies == batch.world.policies
+    assert loaded.queues == batch.world.queues
+    assert loaded.shares == batch.world.shares
+    assert loaded.shares[queue]["a"].spent > 0
+    batch.exits(second)
+    batch.delete_queue(queue)
+    batch.send(DeletePolicy(rule))
+    loaded = batch.reload()
+    assert (loaded.policies, loaded.shares) == ({}, {})

@@ -166,6 +166,7 @@ def test_reset_leaves_nothing(
         jobQueueName="mine", priority=1, computeEnvironmentOrder=[{"order": 1, "computeEnvironment": "mine"}]
     )
     batch.create_consumable_resource(consumableResourceName="mine", totalQuantity=1)
+    batch.create_scheduling_policy(name="mine")
     job = submit("long", "sleep 600")
     eventually(lambda: batch.describe_jobs(jobs=[job])["jobs"][0]["status"] == "RUNNING", "the job runs")
     batchery.reset()
@@ -175,6 +176,7 @@ def test_reset_leaves_nothing(
     assert [environment["computeEnvironmentName"] for environment in environments] == ["default"]
     assert batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"] == []
     assert batch.list_consumable_resources()["consumableResources"] == []
+    assert batch.list_scheduling_policies()["schedulingPolicies"] == []
 
 
 def test_the_plugin_points_this_process_at_the_server(batchery: Batchery, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def test_the_order_can_be_cleared(batches: Make) -> None:
     batch.submit(queue=queue, share="a")
     batch.submit(queue=queue, share="b")
     world = batch.world
-    heads = {lane: fresh(world, lane, heap) for lane, heap in world.lanes[queue].items()}
+    heads = {lane: fresh(world, heap) for lane, heap in world.lanes[queue].items()}
     order = order_of(world, world.queues[queue], {lane: e for lane, e in heads.items() if e}, batch.now)
     first = order.head()
     assert first is not None

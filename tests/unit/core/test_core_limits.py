@@ -160,6 +160,8 @@ def test_stale_alarms_do_nothing(batches: Make) -> None:
     queue = batch.world.queues[batch.main]
     queue.blocked = (Blocked("gone", 0, TOO_MANY_VCPUS, 0),)
     assert reached(batch.world, batch.main, batch.now) == []
+    batch.world.schedule_wanted = True
+    check(batch.world)
     queue.blocked = ()
     batch.world.due.add(LIMITS, batch.main)
     batch.tick()

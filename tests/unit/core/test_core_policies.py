@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.core.building import Batch, arn, fair
+from tests.unit.core.building import HOME, Batch, arn, fair
 
 from batchery.core.messages import CreatePolicy, DeletePolicy, Refused, Submit, Tag, UpdatePolicy, UpdateQueue
 from batchery.core.model import Realm, TimeLimit
+from batchery.core.query import policies, resolve_policy
 from batchery.core.shares import QUOTA, SchedulingPolicy
 
 Make = Callable[..., Batch]
@@ -116,3 +117,14 @@ def test_one_share_too_many_is_refused_until_another_is_inactive(batch: Batch) -
     batch.send(order("c"))
     assert set(batch.world.shares[queue]) == {"c"}, "what is inactive is forgotten"
     assert batch.moved()[:2] == ["SharesForgotten", "Submitted"]
+
+
+def test_policies_are_found_by_arn_in_their_realm_and_listed_by_name(batch: Batch) -> None:
+    far = Realm("9", "r")
+    batch.send(CreatePolicy(fair("b")), CreatePolicy(fair("a")), CreatePolicy(replace(fair("c"), realm=far)))
+    assert [policy.name for policy in policies(batch.world, HOME)] == ["a", "b"]
+    found = resolve_policy(batch.world, HOME, arn("scheduling-policy", "a"))
+    assert found is not None
+    assert found.name == "a"
+    assert resolve_policy(batch.world, HOME, arn("scheduling-policy", "c")) is None
+    assert resolve_policy(batch.world, HOME, "a") is None
