@@ -4,11 +4,13 @@ There a cluster that does not come up fails what needs it. Elsewhere such tests 
 BATCHERY_TEST_SLURM names a folder that `tools/slurm up` left, which is then used and left running.
 """
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,8 +58,10 @@ class Cluster:
     def repair(self) -> None:
         """As an administrator does after "Duplicate jobid"."""
         self.up_daemons()
-        if "drain" in self.say("sinfo", "-h", "-o", "%T"):
-            self.say("scontrol", "update", "NodeName=n[1-3]", "State=RESUME")
+        for line in self.say("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").splitlines():
+            name, state = line.split()
+            if "drain" in state:
+                self.say("scontrol", "update", f"NodeName={name}", "State=RESUME")
         self.up()
 
     def up_daemons(self) -> None:
@@ -90,7 +94,8 @@ class Cluster:
                 continue
         for number in (signal.SIGSTOP, signal.SIGKILL):  # at once, as far as any of them can see
             for pid in found:
-                os.kill(pid, number)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def say(self, *command: str) -> str:
         """What a command of Slurm's says."""
@@ -99,12 +104,20 @@ class Cluster:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
-    def reconfigure(self, *lines: str) -> None:
-        """These lines of slurm.conf besides the others; none: as it was made."""
+    def reconfigure(self, *lines: str, restart: bool = False) -> None:
+        """These lines of slurm.conf besides the others; none: as it was made. Some settings need a ``restart``."""
         path = Path(self.conf)
         kept = path.read_text().partition("# for one test\n")[0]
         path.write_text(kept + ("# for one test\n" + "".join(f"{line}\n" for line in lines) if lines else ""))
-        self.say("scontrol", "reconfigure")
+        if restart:
+            self.say("scontrol", "shutdown", "slurmctld")
+            end = time.monotonic() + 30
+            while (self.folder / "run" / "slurmctld.pid").exists():
+                assert time.monotonic() < end, "slurmctld ends"
+                time.sleep(0.05)
+            self.up()
+        else:
+            self.say("scontrol", "reconfigure")
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,10 @@ class ClusterRig(SlurmRig):
         """Slurm's number of what runs it."""
         return self._started(order)[1]
 
+    def wrapper_of(self, order):
+        """The process of the wrapper."""
+        return int(Path(self.engine._spool.place(order.task_id), "claim", "by").read_text().split()[1])
+
     def _started(self, order):
         return Path(self.engine._spool.place(order.task_id), "started").read_text().split()
 

@@ -10,7 +10,7 @@ from batchery.core.model import EXIT, HOST, TERMINATED, WITHDRAWN
 from batchery.engines.slurmscript import TAKEN, batch_script
 
 
-@pytest.mark.parametrize("seconds", [8.0, 0.3, 1.5])
+@pytest.mark.parametrize("seconds", [8.0, 0.5])
 async def test_a_slurmctld_that_is_killed_loses_nothing_and_runs_nothing_twice(rig, cluster, seconds):
     """Killed soon after a submit it forgets jobs, launches them again, and gives their ids to others."""
     full = [rig.gated(3, vcpus=16_000, pool_vcpus=99_000) for _ in range(3)]
@@ -147,10 +147,17 @@ async def test_an_operators_scancel_is_final_whether_it_runs_or_waits(rig, clust
     await rig.truth(lambda: all(rig.of(o, Started) for o in (running, *others)), "the cluster is full")
     await rig.launch(waiting)
     await rig.truth(lambda: waiting.key in rig.engine.words.attempts, "it waits in Slurm")
+    array = [rig.order("true", vcpus=2000, pool_vcpus=99_000) for _ in range(3)]
+    await rig.launch(*array)
+    await rig.truth(lambda: array[2].key in rig.engine.words.attempts, "the array waits, too")
+    number, *_ = cluster.say("squeue", "-h", "-t", "PENDING", "-o", "%F", "--array-unique", "--sort=-i").split()
+    cluster.say("scancel", f"{number}_1")  # which leaves no record
+    (element,) = await rig.ends(array[1])
+    assert (element.cause, element.started) == (TERMINATED, 0)
     cluster.say("scancel", "--user=root")
-    ends = await rig.ends(running, waiting, *others)
+    ends = await rig.ends(running, waiting, *others, array[0], array[2])
     assert {end.cause for end in ends} == {TERMINATED}
-    assert ends[1].started == 0
+    assert ends[1].started == ends[-1].started == 0
     assert "CANCELLED" in ends[0].containers[0].reason
 
 

@@ -43,6 +43,7 @@ T = TypeVar("T")
 HEAR_S: Final = (0.02, 0.25)  #: between two looks for news, just after some and later
 START_SECONDS: Final = 60.0
 REMEMBERED: Final = 10_000
+AT_ONCE: Final = 100  #: directories removed in one go
 EVERYTHING: Final = 1 << 50  #: Slurm hands out memory and GPUs, not the Room
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class SlurmEngine:
         self._driver = driver or driver_of(settings)
         self._spool = Spool(logs_dir.resolve() / "slurm")
         self._files = ThreadPoolExecutor(1, "slurm-files")
+        self._sweeper = ThreadPoolExecutor(1, "slurm-sweeper")  # a file system may take long to remove a directory
         self.desk = Desk(self._driver, self._spool, self.words, self._settle, self._over, self._say)
         self._attempts: dict[AttemptKey, Attempt] = {}
         self._by_task: dict[str, Attempt] = {}
@@ -130,6 +132,7 @@ class SlurmEngine:
         self._tasks = []
         await self._driver.close()
         await asyncio.to_thread(self._files.shutdown)
+        await asyncio.to_thread(self._sweeper.shutdown, wait=True, cancel_futures=True)
         self._arrived.set()
 
     async def _do(self, act: Callable[..., T], *arguments: object) -> T:
@@ -242,13 +245,18 @@ class SlurmEngine:
         return {key: Survey(key, a.survey_state, a.end) for key, a in self._attempts.items()}
 
     async def ack(self, keys: list[AttemptKey]) -> None:
+        over = []
         for key in keys:
             self._acks[key] = None
             attempt = self._attempts.pop(key, None)
             if attempt is not None:
                 del self._by_task[attempt.task]
                 self.desk.forget(attempt)
-                await self._do(self._spool.remove, attempt.task)
+                over.append(attempt.task)
+        if over:
+            await self._do(self._spool.retire, over)
+            for start in range(0, len(over), AT_ONCE):
+                self._sweeper.submit(self._spool.remove, over[start : start + AT_ONCE])
         while len(self._acks) > REMEMBERED:
             del self._acks[next(iter(self._acks))]
 

@@ -20,8 +20,9 @@ from batchery.engines.slurmstate import Listing, Node
 
 COMMAND_SECONDS: Final = 40.0
 #: sbatch waits up to two minutes for room under MaxJobCount: we wait ourselves, and say why.
-SUBMIT_SECONDS: Final = 25.0
-IDS_AT_ONCE: Final = 500
+SUBMIT_SECONDS: Final = 10.0
+IDS_AT_ONCE: Final = 100
+ELEMENTS_AT_ONCE: Final = 1000  #: of one array
 NAMES_AT_ONCE: Final = 100
 #: How far back accounting is asked: sacct begins with today.
 REMEMBERED_SINCE: Final = "now-60days"
@@ -83,13 +84,15 @@ class CommandLine:
         await self._over(ids, ["scancel", "--quiet", "--signal=TERM", "--batch"])
 
     async def cancel(self, ids: Sequence[str], waiting: bool = True) -> None:
-        await self._over(ids, ["scancel", "--quiet", *(["--state=PENDING"] if waiting else [])])
+        """Never by state: scancel --state=PENDING of one element takes all elements that wait."""
+        await self._over(ids, ["scancel", "--quiet"])
 
     async def _over(self, ids: Sequence[str], command: list[str]) -> None:
         """scancel of many; that one of them has just ended is no error."""
-        for start in range(0, len(ids), IDS_AT_ONCE):
+        words = list(slurmstate.together(ids, ELEMENTS_AT_ONCE))
+        for start in range(0, len(words), IDS_AT_ONCE):
             try:
-                await self._run([*command, *ids[start : start + IDS_AT_ONCE]])
+                await self._run([*command, *words[start : start + IDS_AT_ONCE]])
             except Refused:
                 pass  # the next listing tells what became of them
 

@@ -68,5 +68,5 @@ class Driver(Protocol):
         ...
 
     async def cancel(self, ids: Sequence[str], waiting: bool = True) -> None:
-        """End jobs: those that have not begun, or (``waiting`` False) all."""
+        """End jobs. ``waiting``: none of them can begin anything any more, so it does not matter what they do now."""
         ...

@@ -6,7 +6,7 @@
     <shared>/instance                         six hex digits in the names of our jobs in Slurm
     <shared>/news/<task>.<began|over|...>     empty files: where to look
     <shared>/sent/<submission>/<index>        link to the attempt's directory
-    <shared>/run/<2 digits>/<task>/           one attempt: order, claim/, work/, started, exit, kill, verdict
+    <shared>/run/<2 digits>/<task>/           one attempt: order, claim/, work/, started, exit, kill, told, verdict
 
 Everything here blocks: call it in a thread. The claim decides who has an attempt: its wrapper, or we, who then know
 that it never runs. A directory without ``order`` is one that is being removed.
@@ -14,6 +14,7 @@ that it never runs. A directory without ``order`` is one that is being removed.
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -105,16 +106,20 @@ class Spool:
         _quietly(os.unlink, f"{folder}/{index}")
         _quietly(os.rmdir, folder)
 
-    def remove(self, task: str) -> None:
-        """Nothing of the attempt is left, least of all its order, which goes first."""
-        place = self.place(task)
-        _quietly(os.unlink, place + "/order")
-        sent = self._known.pop(task, None)
-        if sent is not None:
-            self.unlink(*sent)
-        shutil.rmtree(place, ignore_errors=True)
-        for kind in KINDS:
-            _quietly(os.unlink, f"{self.news_dir}/{task}.{kind}")
+    def retire(self, tasks: Iterable[str]) -> None:
+        """These attempts are no more: a launch finds no order, and a new server none to adopt."""
+        for task in tasks:
+            _quietly(os.unlink, self.place(task) + "/order")
+
+    def remove(self, tasks: Iterable[str]) -> None:
+        """What is left of those that are no more."""
+        for task in tasks:
+            sent = self._known.pop(task, None)
+            if sent is not None:
+                self.unlink(*sent)
+            shutil.rmtree(self.place(task), ignore_errors=True)
+            for kind in KINDS:
+                _quietly(os.unlink, f"{self.news_dir}/{task}.{kind}")
 
     # ------------------------------------------------------------------------------------------------- claims
 
@@ -167,6 +172,10 @@ class Spool:
         failed = _line(place + "/failed")[0] if ended is not None else ""
         claimed = bool(started or starting or ended) or os.path.isdir(place + "/claim")
         return Found(claimed, starting, started, node.partition(" ")[0], ended, failed)
+
+    def was_told(self, task: str) -> bool:
+        """Whether its wrapper was asked to end, by whomever."""
+        return os.path.exists(self.place(task) + "/told")
 
     def left(self) -> list[Left]:
         """Every attempt that is here, and where it was sent last; the remains of others are removed."""

@@ -47,6 +47,7 @@ class Attempt:
         "node",
         "options",
         "phase",
+        "requeued",
         "sent_at",
         "share",
         "signal_at",
@@ -69,6 +70,7 @@ class Attempt:
         self.absent_at = 0.0  # since when Slurm does not list it
         self.exit_at = 0.0  # since when its exit waits for Slurm's word
         self.tries = 0
+        self.requeued = False  # Slurm has it waiting again, though it began
         self.starting = 0
         self.started = 0
         self.node = ""

@@ -5,9 +5,11 @@ then among the jobs that are over, as long as the controller remembers them, the
 any. Then
 
 * it was not claimed: it never ran. Slurm has forgotten it, or gave it up; it is sent again. Cancelled by an operator,
-  it has ended. If Slurm ran it and it did not find its files, twice, it cannot be started.
+  which leaves no record of an element of an array that waited, it has ended. If Slurm ran it and it did not find its
+  files, twice, it cannot be started.
 * it was claimed: how it ended is what Slurm says. If Slurm has forgotten it, its host is taken to be lost after
-  FORGOTTEN_S: a controller ends jobs that it does not know, or has waiting, when their nodes register.
+  FORGOTTEN_S: a controller ends jobs that it does not know, or has waiting, when their nodes register. It calls them
+  CANCELLED then; but who cancels a job sends SIGTERM first, which its wrapper notes.
 """
 
 import asyncio
@@ -54,24 +56,28 @@ class Search:
         if not left:
             return
         rows = await self._told(left)
+        known = {name for name, _ in rows}
         for attempt in left:
+            if attempt.phase == ENDED:
+                continue
             row = rows.get(attempt.where)
             found = await asyncio.to_thread(self._spool.look, attempt.task)
             state = row.state if row is not None else ""
             over = row is None or row.phase == OVER
             if row is not None and row.phase == WAITING and found.claimed:
-                state, over = slurmstate.REQUEUED, True
-            if state == slurmstate.REQUEUED and row is not None:
+                attempt.requeued = True
                 await self._driver.cancel([row.id])
+            if attempt.requeued:
+                state, over = slurmstate.REQUEUED, True
             if found.exit is not None:
                 if over or time.monotonic() - attempt.exit_at > FORGOTTEN_S:
                     self._over(attempt, attempt.ends_by(found, (state or slurmstate.FORGOTTEN) if over else ""))
             elif not over:
                 attempt.absent_at = 0.0
             elif found.claimed:
-                self._judge(attempt, row, state)
+                await self._judge(attempt, row, state)
             else:
-                await self._never_ran(attempt, row)
+                await self._never_ran(attempt, row, attempt.submission in known)
 
     async def _told(self, left: list[Attempt]) -> Listing:
         rows = await self._driver.listing(common_prefix(left), ended=True)
@@ -81,11 +87,13 @@ class Search:
             rows |= {where: row for where, row in past.items() if where not in rows and row.phase == OVER}
         return rows
 
-    def _judge(self, attempt: Attempt, row: Row | None, state: str) -> None:
+    async def _judge(self, attempt: Attempt, row: Row | None, state: str) -> None:
         """It had begun, and left no exit code."""
         patience = FORGOTTEN_S if row is None else NODE_S
         if time.monotonic() - attempt.absent_at < patience:
             return
+        if state == "CANCELLED" and not await asyncio.to_thread(self._spool.was_told, attempt.task):
+            state = slurmstate.ABORTED
         said = slurmstate.ended_by_slurm(state, None)
         host = attempt.node or (row.node if row else "")
         cause = attempt.killed or said.cause
@@ -94,9 +102,10 @@ class Search:
         log.warning("%s ended without an exit code; Slurm says %s", attempt.key, state or "nothing")
         self._over(attempt, attempt.ends(cause, now, code, said.reason, host))
 
-    async def _never_ran(self, attempt: Attempt, row: Row | None) -> None:
-        """It was not claimed: send it again, unless Slurm's word is that it is not to be."""
-        state = row.state if row is not None else ""
+    async def _never_ran(self, attempt: Attempt, row: Row | None, others: bool) -> None:
+        """It was not claimed: send it again, unless Slurm's word is that it is not to be. ``others``: Slurm knows other
+        elements of its array, and forgets none of one: what waited and is no more was cancelled."""
+        state = row.state if row is not None else "CANCELLED" if others else ""
         cause = {"CANCELLED": TERMINATED, "TIMEOUT": TIMEOUT, "DEADLINE": TIMEOUT}.get(state, "")
         words = f"Slurm: {state}"
         if state in ("COMPLETED", "FAILED"):

@@ -59,6 +59,7 @@ _b_stop() {
   [ "$_b_told" != "$_b_pid $_b_why $_b_grace" ] || return 0
   _b_told="$_b_pid $_b_why $_b_grace"
   [ -n "$_b_cause" ] || _b_cause=$_b_why
+  : >told
   _b_tell TERM "$_b_pid"
   [ -z "$_b_killer" ] || _b_tell KILL "$_b_killer"
   $_b_setsid /bin/sh -c 'sleep "$1"; kill -KILL -"$2" 2>/dev/null || kill -KILL "$2"' sh "$_b_grace" "$_b_pid" \

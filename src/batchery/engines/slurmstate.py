@@ -5,7 +5,7 @@ job id: a slurmctld that was killed gives an id that it has forgotten to somebod
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from batchery.core.model import EXIT, HOST, TERMINATED, TIMEOUT
@@ -32,6 +32,7 @@ _PHASES: Final = {
 }
 
 REQUEUED: Final = "REQUEUED"
+ABORTED: Final = "ABORTED"  #: by the controller, which did not know it any more
 FORGOTTEN: Final = "forgotten"  #: Slurm was asked, and has never heard of it
 #: A job that died of a signal in one of these did not end by itself, though its own process may have died first.
 _ENDED_BY_SLURM: Final = (
@@ -140,6 +141,18 @@ def indices(text: str) -> Iterator[int]:
         last, _, step = rest.partition(":")
         if first.isdigit():
             yield from range(int(first), int(last or first) + 1, int(step or 1))
+
+
+def together(ids: Iterable[str], most: int) -> Iterator[str]:
+    """Ids as scancel takes them with one request for an array: ``7_1 7_2 9`` is ``7_[1,2] 9``."""
+    arrays: dict[str, list[str]] = {}
+    for id_ in ids:
+        number, _, element = id_.partition("_")
+        arrays.setdefault(number, []).append(element)
+    for number, elements in arrays.items():
+        for start in range(0, len(elements), most):
+            some = ",".join(elements[start : start + most])
+            yield f"{number}_[{some}]" if some else number
 
 
 def nodes(text: str) -> list[Node]:

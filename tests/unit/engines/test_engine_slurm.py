@@ -41,6 +41,25 @@ def test_a_listing_has_our_jobs_by_name_and_index():
     assert slurmstate.waiting_words(rows["bt-a-x", 2]) == ""
 
 
+def test_ids_of_one_array_are_one_word():
+    assert list(slurmstate.together(["7_1", "9", "7_2", "8_0", "7_5"], 2)) == ["7_[1,2]", "7_[5]", "9", "8_[0]"]
+
+
+def test_what_accounting_remembers():
+    rows = slurmstate.history("7_1|CANCELLED by 0|n1|bt-a-x\n8|COMPLETED|n2|bt-a-y\n7_[2-3]|PENDING||bt-a-x\nodd\n")
+    assert {where: (row.state, row.node) for where, row in rows.items()} == {
+        ("bt-a-x", 1): ("CANCELLED", "n1"),
+        ("bt-a-x", 2): ("PENDING", ""),
+        ("bt-a-x", 3): ("PENDING", ""),
+        ("bt-a-y", 0): ("COMPLETED", "n2"),
+    }
+
+
+def test_of_two_jobs_for_one_element_the_one_that_is_further_counts():
+    text = "12|N/A|RUNNING|n1|bt-a-x|None\n13|N/A|PENDING||bt-a-x|Priority\n14|N/A|FAILED|n1|bt-a-x|None\n"
+    assert slurmstate.listing(text, "bt-a-")["bt-a-x", 0].id == "12"
+
+
 def test_nodes_and_what_ails_them():
     text = "n1|16|1000|(null)|idle|main*|none\nn2|8|2000|gpu:a100:2(S:0),gpu:1|drained|gpu|Duplicate jobid\n"
     first, second = slurmstate.nodes(text)
@@ -129,7 +148,9 @@ def test_only_one_has_an_attempt(tmp_path):
     assert spool.claim("t1")
     assert not spool.claim("t1")
     assert subprocess.run(command, check=False).returncode == TAKEN
-    spool.remove("t1")
+    spool.retire(["t1"])
+    assert spool.left() == []
+    spool.remove(["t1"])
     assert subprocess.run(command, check=False).returncode == AWAY
 
 
