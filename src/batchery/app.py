@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,14 @@ from batchery.api.keys import Keys, KeysError, check_can_serve, keys_required
 from batchery.api.readymade import ensure_realm_command
 from batchery.api.serving import uvicorn_config
 from batchery.api.throttle import unknown
-from batchery.config import Config, Secrets
+from batchery.config import Config, Secrets, engine_for
 from batchery.core.messages import EnsureRealm, Stop
-from batchery.core.model import Realm
-from batchery.core.query import alive, running_count
+from batchery.core.model import AttemptKey, Realm
+from batchery.core.query import alive, engine_at, running_count
 from batchery.engines.container import ContainerEngine
-from batchery.engines.engine import Engine, EngineError
+from batchery.engines.engine import Engine, EngineError, engine_of, members
 from batchery.engines.local import LocalEngine
+from batchery.engines.several import SeveralEngines
 from batchery.engines.slurm import SlurmEngine
 from batchery.engines.sockets import DOCKER, PODMAN, any_runtime, runtime_for
 from batchery.run.activity import ActivityLog
@@ -87,10 +89,17 @@ class StartError(Exception):
 
 
 def choose_engine(config: Config) -> Engine:
-    """The engine that a configuration names; "auto" is a container runtime that works, else host processes.
+    """The engine that a configuration names, or the several that it names for its environments. Raises StartError."""
+    first = one_engine(config)
+    if not config.engines.all():
+        return first
+    settled = replace(config, engine=first.name)
+    others = {name: one_engine(replace(config, engine=name)) for name in config.engines.all() - {first.name}}
+    return SeveralEngines({first.name: first, **others}, partial(engine_for, settled))
 
-    Raises StartError.
-    """
+
+def one_engine(config: Config) -> Engine:
+    """`engine` itself; "auto" is a container runtime that works, else host processes. Raises StartError."""
     data, logs = Path(config.data), Path(config.logs)
     runtime = None
     try:
@@ -161,6 +170,20 @@ class QuietServer(uvicorn.Server):
         yield
 
 
+def variables_of(
+    config: Config, loop: Loop, endpoints: Callable[[Config, Loop], JobEndpoints]
+) -> Callable[[AttemptKey, Realm, str], dict[str, str]]:
+    """What attempts are told of the service's own addresses: it depends on the engine that runs them."""
+    names = sorted(members(loop.engine), key=lambda name: name == config.engine)  # the default last: it answers
+    made = {name: endpoints(replace(config, engine=name or config.engine), loop) for name in names}
+
+    def variables(key: AttemptKey, realm: Realm, role: str) -> dict[str, str]:
+        found = made.get(loop.look(engine_at, key)) or made[names[-1]]
+        return found.variables(key, realm, role, time.time())
+
+    return variables
+
+
 @asynccontextmanager
 async def running(
     config: Config, engine: Engine | None = None, endpoints: Callable[[Config, Loop], JobEndpoints] | None = None
@@ -183,11 +206,10 @@ async def running(
         return ensure_realm_command(realm, engine.capacity().vcpus or host_vcpus(), now, uuid)
 
     if config.engine == "auto":
-        config = replace(config, engine=engine.name)  # what it has become: SubmitJob asks
+        config = replace(config, engine=engine_of(engine)("", "") or engine.name)  # what it has become: SubmitJob asks
     loop = Loop(config, store, store.reads, engine, open_realm, vault=choose_vault(config.secrets))
     if endpoints is not None:
-        own = endpoints(config, loop)
-        loop.job_variables = lambda key, realm, role: own.variables(key, realm, role, time.time())
+        loop.job_variables = variables_of(config, loop, endpoints)
     try:
         await loop.start()
     except (StoreError, EngineError) as error:

@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -108,6 +109,17 @@ class Secrets(Struct, frozen=True, forbid_unknown_fields=True):
     allow: tuple[str, ...] = ("*",)  # patterns (shell wildcards) of references that jobs may have
 
 
+class Engines(Struct, frozen=True, forbid_unknown_fields=True):
+    """[engines]: which engine runs the jobs of an environment, where it is not `engine`. Names win over kinds."""
+
+    names: dict[str, str] = {}  # pattern of names (shell wildcards; the first that fits) -> engine
+    kinds: dict[str, str] = {}  # EC2, SPOT, FARGATE, FARGATE_SPOT, UNMANAGED, ECS_MANAGED_INSTANCES, EKS, EKS_SPOT
+
+    def all(self) -> set[str]:
+        """Every engine that is named."""
+        return {*self.names.values(), *self.kinds.values()}
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """[limits]: AWS's numbers. Source: userguide/service_limits.html unless noted."""
 
@@ -149,6 +161,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     data: str = ""  # "" is $XDG_DATA_HOME/batchery
     logs: str = ""  # "" is DATA/logs
     engine: str = "process"
+    engines: Engines = Engines()
     account: str = "123456789012"
     region: str = "us-east-1"  # of `batchery env`; a request's region is its signature's
     strict_head: bool = False  # AWS's blocking: a job that can never fit blocks its queue
@@ -296,6 +309,7 @@ def _check(config: Config) -> None:
         ),
         *_of_data(config),
         *_numbers(config),
+        *_routes(config),
     )
     for holds, sentence in rules:
         if not holds:
@@ -312,6 +326,32 @@ def _of_data(config: Config) -> list[tuple[bool, str]]:
         (config.secrets.tries >= 1, f"secrets.tries is {config.secrets.tries}, and must be at least 1."),
         (config.secrets.timeout >= 1, f"secrets.timeout is {config.secrets.timeout}, and must be at least 1."),
     ]
+
+
+KINDS = ("EC2", "SPOT", "FARGATE", "FARGATE_SPOT", "UNMANAGED", "ECS_MANAGED_INSTANCES", "EKS", "EKS_SPOT")
+
+
+def engine_for(config: Config, name: str, kind: str) -> str:
+    """The engine that the settings choose for a compute environment, by its name and kind."""
+    for pattern, engine in config.engines.names.items():
+        if fnmatchcase(name, pattern):
+            return engine
+    return config.engines.kinds.get(kind, config.engine)
+
+
+def _routes(config: Config) -> Iterator[tuple[bool, str]]:
+    named = config.engines.all()
+    for kind in config.engines.kinds:
+        yield kind in KINDS, f"[engines.kinds] names {kind}, and knows {', '.join(KINDS)}."
+    for engine in sorted(named):
+        yield (
+            engine in ("process", "docker", "podman", "slurm"),
+            f"[engines] names {engine!r}, and knows process, docker, podman and slurm.",
+        )
+    yield (
+        config.engine != "auto" or named <= {"slurm"},
+        'With engine = "auto" [engines] can name slurm alone: name process, docker or podman instead of auto.',
+    )
 
 
 def _numbers(config: Config) -> Iterator[tuple[bool, str]]:

@@ -31,7 +31,7 @@ def snapshot(world: World) -> dict[str, Any]:
         "alarms": alarms,
         "live": world.live,
         "dependents": {at: set(waiting) for at, waiting in world.dependents.items()},
-        "capacity": (world.pools, world.used_memory, world.used_gpus, world.offered),
+        "capacity": (world.pools, world.sites, world.site_of),
         "shares": {arn: shares for arn, shares in world.shares.items() if shares},
         "policies": world.policies,
         "queues": world.queues,

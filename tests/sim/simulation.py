@@ -24,7 +24,7 @@ from tests.sim.clients import (
 from tests.sim.comparing import assert_same
 from tests.sim.engine import FakeEngine, Order
 from tests.sim.oracle import Oracle
-from tests.sim.stores import SimStore
+from tests.sim.stores import SimStore, like
 from tests.sim.units import Units
 
 from batchery.core.changes import Change
@@ -45,7 +45,7 @@ from batchery.core.messages import (
     UpdateEnvironment,
     Withdraw,
 )
-from batchery.core.model import ENABLED, UPDATING, Capacity, Dirty, Policy, World
+from batchery.core.model import ENABLED, UPDATING, Capacity, Dirty, Policy, Site, World
 from batchery.core.owed import owed
 from batchery.core.schedule import fits_of
 from batchery.core.status import RUNNABLE
@@ -276,7 +276,7 @@ class Simulation:
     def _compare(self, loaded: World) -> None:
         """What is in memory, drained, is what was loaded, drained. The turn is the leader's own next one."""
         self._count("comparison")
-        loaded.pace, loaded.capacity, loaded.policy = dict(self.world.pace), self.world.capacity, self.policy
+        like(loaded, self.world)
         epoch = self.epoch
         faults, self.faults = self.faults, False
         self.world.schedule_wanted = True  # as after a load: what a fair share's order says changes with time
@@ -289,7 +289,7 @@ class Simulation:
         assert_same(self.world, loaded)
 
     def _same(self, before: World, loaded: World) -> None:
-        loaded.pace, loaded.capacity, loaded.policy = dict(before.pace), before.capacity, self.policy
+        like(loaded, before)
         for world in (before, loaded):
             world.schedule_wanted = True
             turn(world, [], self.now)
@@ -349,7 +349,7 @@ class Simulation:
         waiting = [job.id for job in world.jobs.values() if job.closed is None]
         assert not waiting, f"healed, and these have not ended: {waiting}"
         assert world.jobs == {}, "what has ended leaves World"
-        assert (world.live, world.pools, world.used_memory, world.offered) == ({}, {}, 0, 0), "all room is free"
+        assert (world.live, world.pools, world.sites) == ({}, {}, {"": Site(self.capacity)}), "all room is free"
         assert (world.locked, world.promised) == ({}, {}), "and so are all units"
         assert not world.due, "nothing is due"
         assert next_alarm(world, self.now) is None or world.alarms, "only stale alarms are left"

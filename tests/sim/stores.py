@@ -222,3 +222,8 @@ class RealStore:
 
     def close(self) -> None:
         self.store.close()
+
+
+def like(loaded: World, old: World) -> None:
+    """What is not stored is made the same: what the engine has, the settings, the pace of tasks."""
+    loaded.sites[""].capacity, loaded.policy, loaded.pace = old.sites[""].capacity, old.policy, dict(old.pace)

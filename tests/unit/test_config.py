@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from batchery.config import Config, ConfigError, Container, Limits, Process, Slurm, load
+from batchery.config import Config, ConfigError, Container, Engines, Limits, Process, Slurm, engine_for, load
 
 HOME = {"HOME": "/home/ada"}
 
@@ -127,7 +127,14 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, part: str) -> None:
 
 def test_every_setting_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
-    tables = {Process: "process", Slurm: "slurm", Container: "container", Limits: "limits", Config: ""}
+    tables = {
+        Engines: "engines",
+        Process: "process",
+        Slurm: "slurm",
+        Container: "container",
+        Limits: "limits",
+        Config: "",
+    }
     for struct, name in tables.items():
         own = text.partition(f"## `[{name}]`")[2].partition("\n## ")[0] if name else text
         for field in msgspec.structs.fields(struct):
@@ -136,3 +143,31 @@ def test_every_setting_is_documented() -> None:
                 assert row, f"{field.name} is not in docs/configuration.md"
                 if isinstance(field.default, int) and not isinstance(field.default, bool) and field.default >= 10:
                     assert str(field.default) in row, f"the default of {field.name}"
+
+
+def test_engines_by_name_then_by_kind(tmp_path: Path) -> None:
+    file = tmp_path / "batchery.toml"
+    names = '[engines.names]\n"hpc-*" = "slurm"\n"*-1" = "process"\n'
+    file.write_text(f'engine = "podman"\n{names}[engines.kinds]\nFARGATE = "docker"\n')
+    config = load(str(file), HOME)
+    assert config.engines.all() == {"slurm", "process", "docker"}
+    chosen = [
+        engine_for(config, *one) for one in (("hpc-1", "FARGATE"), ("a-1", "EC2"), ("a", "FARGATE"), ("a", "EC2"))
+    ]
+    assert chosen == ["slurm", "process", "docker", "podman"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('[engines.kinds]\nLAMBDA = "docker"', "names LAMBDA, and knows EC2, SPOT"),
+        ('[engines.names]\n"a" = "auto"', "names 'auto', and knows process"),
+        ('engine = "auto"\n[engines.names]\n"a" = "docker"', "can name slurm alone"),
+        ("[rates]\nSubmitJob = 0", "must be more than 0"),
+    ],
+)
+def test_engines_and_rates_that_are_refused(tmp_path: Path, lines: str, words: str) -> None:
+    file = tmp_path / "batchery.toml"
+    file.write_text(lines)
+    with pytest.raises(ConfigError, match=words):
+        load(str(file), HOME)

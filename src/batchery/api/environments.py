@@ -159,16 +159,14 @@ async def describe_compute_environments(
         call, "ComputeEnvironments", environments, ask.compute_environments, ask.max_results, ask.next_token
     )
     tags = await call.service.reads.tags([environment.arn for environment in page])
-    trouble = call.service.look(query.trouble)
-    in_use = call.service.look(query.vcpus_in_use, [one.arn for one in page])
-    return DescribeComputeEnvironmentsResponse(
-        compute_environments=[_detail(one, tags.get(one.arn, {}), trouble, in_use[one.arn]) for one in page],
-        next_token=token,
-    )
+    arns = [one.arn for one in page]
+    troubles, in_use = call.service.look(query.troubles, arns), call.service.look(query.vcpus_in_use, arns)
+    details = [_detail(one, tags.get(one.arn, {}), troubles.get(one.arn, ""), in_use[one.arn]) for one in page]
+    return DescribeComputeEnvironmentsResponse(compute_environments=details, next_token=token)
 
 
 def _detail(environment: Environment, tags: dict[str, str], trouble: str, in_use: int) -> ComputeEnvironmentDetail:
-    """``trouble``: why the engine begins nothing, in its words; ``in_use``: vCPUs."""
+    """``trouble``: why its engine begins nothing, in its words; ``in_use``: vCPUs."""
     doc = msgspec.json.decode(environment.doc, type=ComputeEnvironmentDetail)
     resources = doc.compute_resources
     if resources is not None and resources.type in EC2:

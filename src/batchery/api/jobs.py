@@ -26,6 +26,7 @@ from batchery.api.shapes import (
     TerminateJobsResponse,
 )
 from batchery.api.tags import check_tags
+from batchery.config import Config, engine_for
 from batchery.core import query
 from batchery.core.messages import Cancel, Many, NeedFacts, Refused, Submit, Terminate
 from batchery.core.model import ACTIVE, DELETING, ENABLED, INVALID, Definition, Queue, Shape, task_ref
@@ -34,6 +35,7 @@ from batchery.spec.consumables import in_effect
 from batchery.spec.effective import definition_of, effective
 from batchery.spec.names import definition_ref, job_arn
 from batchery.spec.place import place_of
+from batchery.spec.podorder import WITHOUT_IMAGES
 from batchery.spec.submission import (
     array_size,
     check_form,
@@ -63,7 +65,7 @@ async def submit_job(call: Call, ask: SubmitJobRequest) -> SubmitJobResponse:
     if ask.tags:
         call.allow("batch:TagResource", job_arn(call.realm, job))
     _check_kinds(call, ask, queue, definition)
-    shape = await _shape(call, ask, definition)
+    shape = await _shape(call, ask, definition, queue)
     if consumables:
         shape = replace(shape, consumables=consumables)
     size = array_size(ask, limits)
@@ -151,8 +153,19 @@ def _consumables(call: Call, ask: SubmitJobRequest, definition: Definition) -> t
     return units(call, (1, wanted)) if wanted is not None else ()
 
 
-async def _shape(call: Call, ask: SubmitJobRequest, definition: Definition) -> Shape:
+def _settings_at(call: Call, queue: Queue) -> Config:
+    """The settings as they are for the engine of the queue's environments; of several, for one of host processes."""
     config = call.service.config
+    if not config.engines.all():
+        return config
+    found = [call.service.look(query.resolve_environment, call.realm, arn) for _, arn in queue.order]
+    engines = [engine_for(config, one.name, one.kind) for one in found if one is not None]
+    strictest = next((name for name in engines if name in WITHOUT_IMAGES), None)
+    return replace(config, engine=strictest or next(iter(engines), config.engine))
+
+
+async def _shape(call: Call, ask: SubmitJobRequest, definition: Definition, queue: Queue) -> Shape:
+    config = _settings_at(call, queue)
     most, place = config.limits.override_bytes, place_of(config)
     shape = job_shape(ask, definition.doc, definition.name, len(call.body), most, place)
     if ask.tags and not shape.fault and (merged := effective(definition.doc, overrides_text(ask))).propagate_tags:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from batchery.core import fairshare, index, lanes, locks
+from batchery.core import fairshare, index, lanes, locks, sites
 from batchery.core.apply_named import APPLY_NAMED
 from batchery.core.changes import (
     AttemptEnded,
@@ -210,7 +210,7 @@ def began(world: World, change: Began) -> None:
     attempt = world.live[change.key]
     job = world.jobs[change.key.job]
     if attempt.code == OFFERED:
-        world.offered -= 1
+        sites.of(world, attempt.environment).offered -= 1
         locks.begun(world, attempt)
     attempt.code = change.code
     attempt.recall = None
@@ -283,7 +283,7 @@ def realm_opened(world: World, change: RealmOpened) -> None:
 
 
 def capacity_set(world: World, change: CapacitySet) -> None:
-    world.capacity = change.capacity
+    sites.at(world, change.engine).capacity = change.capacity
 
 
 APPLY: Final[dict[type[Change], Callable[[World, Any], None]]] = {

@@ -6,7 +6,7 @@ A part of apply.py, and as that: total, and decides nothing.
 from collections.abc import Callable
 from typing import Any, Final
 
-from batchery.core import index
+from batchery.core import index, sites
 from batchery.core.changes import (
     Change,
     ConsumableGone,
@@ -49,11 +49,12 @@ def queue_gone(world: World, change: QueueGone) -> None:
 def environment_set(world: World, change: EnvironmentSet) -> None:
     environment = change.environment
     world.environments[environment.arn] = world.dirty.environments[environment.arn] = environment
+    sites.settle(world, environment)
     index.alarm_replacing(world, environment)
 
 
 def environment_gone(world: World, change: EnvironmentGone) -> None:
-    del world.environments[change.arn]
+    del world.environments[change.arn], world.site_of[change.arn]
     world.dirty.environments[change.arn] = None
 
 

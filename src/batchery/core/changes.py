@@ -211,9 +211,10 @@ class TagsSet(Change, frozen=True, tag=True):
 
 
 class CapacitySet(Change, frozen=True, tag=True):
-    """What the engine has. Not stored."""
+    """What an engine has. Not stored."""
 
     capacity: Capacity
+    engine: str = ""
 
 
 AnyChange = (

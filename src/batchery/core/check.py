@@ -7,8 +7,9 @@ limit is lowered below what is in use: late news of an end makes World, not the 
 from collections import Counter
 from collections.abc import Iterator
 
-from batchery.core import index
+from batchery.core import index, sites
 from batchery.core.agenda import Due
+from batchery.core.checkcapacity import check_capacity as check_capacity
 from batchery.core.checklocks import check_locks
 from batchery.core.follow import CLOSE, EVALUATE, LIMITS, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE
 from batchery.core.gang import launchable, main_attempt, resting
@@ -32,7 +33,6 @@ from batchery.core.model import (
     Environment,
     Job,
     Queue,
-    Resources,
     Task,
     World,
 )
@@ -186,9 +186,13 @@ def _check_sums(world: World) -> None:
         assert attempt.environment in world.environments, f"{attempt.key}: an environment outlives its last attempt"
         pools[index.pool_of(world, attempt.environment)] += attempt.resources.vcpus
     assert +pools == +Counter(world.pools), "vCPUs in use are the sum over live attempts"
-    assert world.used_memory == sum(a.resources.memory for a in live.values()), "and so is memory"
-    assert world.used_gpus == sum(a.resources.gpus for a in live.values()), "and so are GPUs"
-    assert world.offered == sum(a.code == OFFERED for a in live.values()), "and so is the count of those OFFERED"
+    route = {arn: world.policy.engine_of(one.name, one.kind) for arn, one in world.environments.items()}
+    assert route == world.site_of, "every environment is at the engine that the settings name"
+    for name, site in world.sites.items():
+        mine = [a for a in live.values() if world.site_of[a.environment] == name]
+        assert site.memory == sum(a.resources.memory for a in mine), f"{name}: and so is memory"
+        assert site.gpus == sum(a.resources.gpus for a in mine), f"{name}: and so are GPUs"
+        assert site.offered == sum(a.code == OFFERED for a in mine), f"{name}: and so is the count of those OFFERED"
     check_locks(world)
 
 
@@ -209,42 +213,6 @@ def _check_shares(world: World) -> None:
     assert not derived, "every share with an open job is known"
     for queue in world.queues.values():
         assert not queue.policy or queue.policy in world.policies, f"{queue.arn}: its policy exists"
-
-
-def check_capacity(world: World) -> None:
-    """What runs fits; and what was handed over beyond that is at most `Capacity.ahead` attempts."""
-    limits: dict[str, int] = {}
-    for environment in world.environments.values():
-        limits[environment.pool] = max(limits.get(environment.pool, 0), environment.max_vcpus)
-    capacity, running, held = world.capacity, Resources(0, 0), []
-    pools: Counter[str] = Counter()
-    for attempt in world.live.values():
-        if attempt.code == OFFERED:
-            held.append(attempt)
-            continue
-        pools[index.pool_of(world, attempt.environment)] += attempt.resources.vcpus
-        running = Resources(0, running.memory + attempt.resources.memory, running.gpus + attempt.resources.gpus)
-    for pool, vcpus in pools.items():
-        assert vcpus <= limits[pool], f"{pool}: what runs never takes more vCPUs than there are"
-        mine = [a for a in held if index.pool_of(world, a.environment) == pool]
-        beyond = _beyond([a.resources.vcpus for a in mine], limits[pool] - vcpus)
-        assert beyond <= capacity.ahead, f"{pool}: no more is handed over beyond its room than may be held"
-    assert running.memory <= capacity.memory, "what runs never takes more memory than the host has"
-    assert running.gpus <= capacity.gpus, "what runs never takes more GPUs than the host has"
-    for part, room in ((1, capacity.memory - running.memory), (2, capacity.gpus - running.gpus)):
-        assert _beyond([a.resources[part] for a in held], room) <= capacity.ahead, "and so for the host"
-    check_locks(world, lowered=False)
-
-
-def _beyond(sizes: list[int], room: int) -> int:
-    """How few of these must go until the rest has room."""
-    over, count = sum(sizes) - room, 0
-    for size in sorted(sizes, reverse=True):
-        if over <= 0:
-            break
-        over -= size
-        count += 1
-    return count
 
 
 # --------------------------------------------------------------------------------------------------------- indexes
@@ -344,7 +312,7 @@ def _check_resources(world: World) -> None:
         if queue.status == DELETING:
             _check_deleting(world, arn)
         _check_limits(world, queue)
-        if world.capacity.memory and not world.schedule_wanted and queue.status != DELETING:
+        if sites.spoken(world) and not world.schedule_wanted and queue.status != DELETING:
             for fact in queue.blocked:
                 job = world.jobs.get(fact.job)
                 waits = job is not None and job.status[fact.index] == RUNNABLE

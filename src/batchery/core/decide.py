@@ -294,7 +294,8 @@ def _between(low: int, at: int, high: int) -> int:
 
 
 def capacities(world: World, cmd: Capacities, now: int) -> list[Change]:
-    return [CapacitySet(cmd.capacity)] if cmd.capacity != world.capacity else []
+    site = world.sites.get(cmd.engine)
+    return [CapacitySet(cmd.capacity, cmd.engine)] if site is None or cmd.capacity != site.capacity else []
 
 
 # --------------------------------------------------------------------------------------------------------- alarms

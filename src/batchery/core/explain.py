@@ -10,7 +10,19 @@ from batchery.core.fairshare import active_shares, budget, usage_at, weight_of
 from batchery.core.gang import launchable
 from batchery.core.index import job_code
 from batchery.core.lanes import demand_of
-from batchery.core.model import DELETING, N_TO_N, SEQUENTIAL, VALID, Job, Queue, Realm, Resources, World, task_ref
+from batchery.core.model import (
+    DELETING,
+    N_TO_N,
+    SEQUENTIAL,
+    VALID,
+    Environment,
+    Job,
+    Queue,
+    Realm,
+    Resources,
+    World,
+    task_ref,
+)
 from batchery.core.schedule import SHORT, Room, could_ever, fits_of, misfit, needed, usable
 from batchery.core.shares import FAIR
 from batchery.core.snapshot import dispatch_order
@@ -122,18 +134,18 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str], n
     words = misfit(world, queue, demand)
     lacks = {}
     room = Room(world)
-    need = needed(world, demand)
-    if need != asked and not words:
-        lines.append(_clamped(asked, need))
     for _, arn in queue.order:
         environment = world.environments[arn]
+        need = needed(room.at(environment).capacity, demand)
+        if need != asked and not words and usable(environment):
+            lines.append(_clamped(asked, need))
         if lack := could_ever(world, environment, demand):
             lacks[environment.name] = f"too small: {_say(asked)} asked, {environment.max_vcpus / 1000:g} vCPU at most"
         elif not usable(environment):
             off = environment.status if environment.status not in (VALID, DELETING) else environment.state
             lacks[environment.name] = f"takes no new jobs: {off}"
         elif lack := room.lacks(environment, need):
-            lacks[environment.name] = f"not enough {lack} free: {_free(room, environment.pool, environment.max_vcpus)}"
+            lacks[environment.name] = f"not enough {lack} free: {_free(room, environment)}"
         else:
             lacks[environment.name] = "has room; others are ahead" if place > 1 else "has room"
     lines += _units(world, job)
@@ -198,9 +210,10 @@ def _units(world: World, job: Job) -> list[str]:
     ]
 
 
-def _free(room: Room, pool: str, most: int) -> str:
-    free = (most - room.pools.get(pool, 0)) / 1000
-    return f"{max(free, 0):g} of {most / 1000:g} vCPU, {max(room.memory, 0)} MiB, {max(room.gpus, 0)} GPU free"
+def _free(room: Room, environment: Environment) -> str:
+    most, site = environment.max_vcpus, room.at(environment)
+    free = (most - room.pools.get(environment.pool, 0)) / 1000
+    return f"{max(free, 0):g} of {most / 1000:g} vCPU, {max(site.memory, 0)} MiB, {max(site.gpus, 0)} GPU free"
 
 
 def _say(asked: Resources) -> str:

@@ -183,7 +183,8 @@ class FairShare:
 
     def __init__(self, world: World, queue: Queue, heads: dict[Lane, Entry], now: int) -> None:
         policy, usage = world.policies[queue.policy], world.shares.get(queue.arn, {})
-        paces = [pace for lane in heads if (pace := world.pace.get(lane.demand.resources))]
+        classes = {lane.demand.resources for lane in heads}
+        paces = [pace for site in world.sites for asked in classes if (pace := world.pace.get((site, asked)))]
         self._quantum = min(max(max(paces, default=QUANTUM), LEAST_QUANTUM), policy.window)
         self._held = sum(each.held for each in usage.values())
         self._budget = budget(world, queue, policy, now) if policy.reservation else None

@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from batchery.core import gang
+from batchery.core import gang, sites
 from batchery.core.changes import (
     AttemptEnded,
     Began,
@@ -90,9 +90,9 @@ def _on_closed(world: World, change: JobClosed) -> None:
 
 
 def _on_began(world: World, change: Began) -> None:
-    if world.capacity.ahead:
-        world.schedule_wanted = True  # one less is held ahead
     environment = world.environments[world.live[change.key].environment]
+    if sites.of(world, environment.arn).capacity.ahead:
+        world.schedule_wanted = True  # one less is held ahead
     if environment.replaced:  # late news: it may have begun before the update did
         world.due.add(SETTLE_ENVIRONMENT, environment.arn)
 

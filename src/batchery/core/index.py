@@ -11,7 +11,7 @@ from bisect import insort
 from heapq import heappush
 from typing import Final
 
-from batchery.core import locks
+from batchery.core import locks, sites
 from batchery.core.model import (
     ACTIVE,
     N_TO_N,
@@ -20,6 +20,7 @@ from batchery.core.model import (
     Attempt,
     AttemptKey,
     Block,
+    Capacity,
     Definition,
     Environment,
     Job,
@@ -30,7 +31,7 @@ from batchery.core.model import (
     World,
 )
 from batchery.core.queue import LIMIT_ALARM, applies, rings
-from batchery.core.status import NODE_ENDED, OFFERED, PENDING, RUNNING, SUBMITTED
+from batchery.core.status import NODE_ENDED, PENDING, RUNNING, SUBMITTED
 
 BLOCK_JOBS: Final = 4096
 GONE: Final = 0xFF  #: the byte a job leaves behind on its shelf
@@ -126,10 +127,8 @@ def hold(world: World, attempt: Attempt) -> None:
     """A placement takes its resources, from OFFERED to its end."""
     pool = pool_of(world, attempt.environment)
     world.pools[pool] = world.pools.get(pool, 0) + attempt.resources.vcpus
-    world.used_memory += attempt.resources.memory
-    world.used_gpus += attempt.resources.gpus
     world.live[attempt.key] = attempt
-    world.offered += attempt.code == OFFERED
+    sites.hold(world, attempt)
     locks.hold(world, attempt)
 
 
@@ -139,10 +138,8 @@ def release(world: World, attempt: Attempt) -> None:
     world.pools[pool] -= attempt.resources.vcpus
     if not world.pools[pool]:
         del world.pools[pool]
-    world.used_memory -= attempt.resources.memory
-    world.used_gpus -= attempt.resources.gpus
     del world.live[attempt.key]
-    world.offered -= attempt.code == OFFERED
+    sites.release(world, attempt)
     locks.release(world, attempt)
 
 
@@ -156,12 +153,12 @@ def note_pace(world: World, attempt: Attempt) -> None:
 
     One that was held and handed back shows that what runs is not as quick as it seemed.
     """
+    name = (world.site_of[attempt.environment], attempt.resources)
     if attempt.cause == NO_CAPACITY:
-        world.pace[attempt.resources] = SLOW
+        world.pace[name] = SLOW
     elif attempt.started:
         took = attempt.stopped - attempt.started
-        before = world.pace.get(attempt.resources, took)
-        world.pace[attempt.resources] = (3 * before + took) // 4
+        world.pace[name] = (3 * world.pace.get(name, took) + took) // 4
 
 
 def timed(job: Job, number: int) -> bool:
@@ -213,11 +210,10 @@ def live_attempts(job: Job) -> list[Attempt]:
     return [task.live for task in job.tasks.values() if task.live is not None]
 
 
-def granted_nodes(world: World, nodes: tuple[Resources, ...]) -> tuple[Resources, ...]:
+def granted_nodes(capacity: Capacity, nodes: tuple[Resources, ...]) -> tuple[Resources, ...]:
     """What the nodes of a gang get: as asked, or each cut in the same measure, so that all have room on the host."""
-    capacity = world.capacity
     if capacity.queues:
-        return tuple(granted(world, node) for node in nodes)
+        return tuple(granted(capacity, node) for node in nodes)
     memory, gpus = sum(node.memory for node in nodes), sum(node.gpus for node in nodes)
     if memory <= capacity.memory and gpus <= capacity.gpus:
         return nodes
@@ -238,9 +234,8 @@ def total(nodes: tuple[Resources, ...]) -> Resources:
     )
 
 
-def granted(world: World, asked: Resources) -> Resources:
+def granted(capacity: Capacity, asked: Resources) -> Resources:
     """What a placement gets: as asked, or cut to the host, which it then has to itself."""
-    capacity = world.capacity
     if asked.memory <= capacity.memory and asked.gpus <= capacity.gpus:
         return asked
     return Resources(asked.vcpus, capacity.memory, min(asked.gpus, capacity.gpus))

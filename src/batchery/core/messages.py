@@ -279,9 +279,10 @@ class Lost(Report, frozen=True):
 
 
 class Capacities(Command, frozen=True):
-    """The engine's capacity, at start and when it changes."""
+    """What an engine has, at start and when it changes."""
 
     capacity: Capacity
+    engine: str = ""
 
 
 # ------------------------------------------------------------------------------------------------------- effects

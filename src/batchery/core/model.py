@@ -18,6 +18,10 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from batchery.core.agenda import Agenda
+from batchery.core.capacity import Capacity as Capacity
+from batchery.core.capacity import Policy as Policy
+from batchery.core.capacity import Site as Site
+from batchery.core.capacity import Words as Words
 from batchery.core.demand import Demand as Demand
 from batchery.core.demand import Entry as Entry
 from batchery.core.demand import Lane as Lane
@@ -288,32 +292,6 @@ class Definition(Struct):
     deregistered: int = 0
 
 
-class Capacity(Struct, frozen=True):
-    """What an engine has. ``ahead``: how many placements beyond it the engine holds, ready to begin."""
-
-    memory: int = 0  #: MiB
-    gpus: int = 0
-    clamp: bool = True  #: a job too large only for this host runs alone, cut to it
-    ahead: int = 0
-    queues: bool = False  #: the engine has a queue of its own: memory and gpus are its largest host's, vCPUs its sum
-    vcpus: int = 0  #: whole CPUs, 0 for those of this host
-
-
-class Words(Struct):
-    """What the engine says of what waits for it; its own, never stored."""
-
-    attempts: dict[AttemptKey, str] = {}
-    trouble: str = ""  #: why nothing new begins at all
-    notice: str = ""  #: what is wrong with a part of it, while jobs go on
-
-
-class Policy(Struct, frozen=True):
-    """Settings the core decides by."""
-
-    strict_head: bool = False
-    submitted_for: int = 0  #: ms that a job stays SUBMITTED at least
-
-
 class Dirty(Struct):
     """What the next commit writes, each key once, from the object itself."""
 
@@ -355,8 +333,8 @@ class World(Struct):
     shapes: dict[Shape, Shape] = {}
     next_seq: int = 1
     evaluated: int = 0
-    capacity: Capacity = Capacity()
     policy: Policy = Policy()
+    sites: dict[str, Site] = {}  #: engines, by name
 
     # Derived, kept by apply and follow; load makes them anew.
     unevaluated: deque[Job] = field(default_factory=deque)
@@ -369,14 +347,11 @@ class World(Struct):
     short: dict[str, tuple[str, int]] = {}  #: queue ARN -> the task at its head, if the machines lack room; a hint
     moved: dict[str, int] = {}  #: queue ARN -> when somebody last left, or came back to, its line (ms); a hint
     pools: dict[str, int] = {}  #: vCPU thousandths in use, by pool
-    used_memory: int = 0
-    used_gpus: int = 0
+    site_of: dict[str, str] = {}  #: environment ARN -> name of its engine
     live: dict[AttemptKey, Attempt] = {}
-    offered: int = 0  #: attempts that are OFFERED
     locked: dict[str, int] = {}  #: units held by live attempts, by consumable resource
     promised: dict[str, int] = {}  #: of these, by attempts that are OFFERED
-    words: Words = field(default_factory=Words)
-    pace: dict[Resources, int] = {}  #: ms a task of this size took lately; a hint, not compared
+    pace: dict[tuple[str, Resources], int] = {}  #: ms a task of this size took lately, by engine; a hint, not compared
     schedule_wanted: bool = True
     evaluate_at: int = 0  #: when the alarm for the oldest job not yet evaluated rings, 0 for none
     leaving: list[Job] = []  #: ended; forgotten once their end is committed

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from batchery.core import snapshot
+from batchery.core import sites, snapshot
 from batchery.core.explain import Why, blocked_words, why
 from batchery.core.forgetting import forgettable, is_stub
 from batchery.core.index import job_code
@@ -186,9 +186,11 @@ def facts(world: World, realm: Realm, refs: list[str]) -> dict[str, Facts]:
     return found
 
 
-def trouble(world: World) -> str:
-    """Why the engine begins nothing at all, or not all that it could; "" if there is nothing to say."""
-    return world.words.trouble or world.words.notice
+def troubles(world: World, arns: list[str]) -> dict[str, str]:
+    """Why the engine of each environment begins nothing at all, or not all that it could; "" where there is nothing
+    to say."""
+    said = {arn: sites.of(world, arn).words for arn in arns if arn in world.site_of}
+    return {arn: words.trouble or words.notice for arn, words in said.items()}
 
 
 def of_job(world: World, job: Job) -> Facts:
@@ -219,7 +221,8 @@ def _facts(
     if task is not None and task.end is not None and code in NODE_ENDED:
         reason = task.end.words
     if not reason and code == OFFERED and live is not None:
-        reason = world.words.attempts.get(live.key) or world.words.trouble
+        said = sites.of(world, live.environment).words
+        reason = said.attempts.get(live.key) or said.trouble
     return Facts(
         id=job.id if number is None else job.name_of(number),
         job=job.id,
@@ -287,6 +290,12 @@ def open_jobs(world: World, realm: Realm, limit: int) -> list[Facts]:
 def running_count(world: World) -> int:
     """How many attempts an engine has."""
     return len(world.live)
+
+
+def engine_at(world: World, key: AttemptKey) -> str:
+    """The name of the engine that an attempt is at; "" if there is one alone, or no such attempt."""
+    attempt = world.live.get(key)
+    return world.site_of[attempt.environment] if attempt is not None else ""
 
 
 def alive(world: World, keys: list[AttemptKey]) -> set[AttemptKey]:

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from batchery.core import fairshare, gang, index, lanes
+from batchery.core import fairshare, gang, index, lanes, sites
 from batchery.core.agenda import Agenda
 from batchery.core.follow import CLOSE, EVALUATE, SETTLE, environment_due, queue_due
 from batchery.core.model import Job, World
@@ -21,7 +21,7 @@ def rebuild(world: World) -> None:
     world.alarms, world.leaving = [], []
     world.short, world.moved = {}, {}
     world.due = Agenda()
-    world.used_memory = world.used_gpus = world.offered = 0
+    sites.assign(world)
     world.locked, world.promised = {}, {}
     world.revisions, world.active = {}, {}
     for definition in world.definitions.values():

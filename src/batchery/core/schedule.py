@@ -16,9 +16,9 @@ For the first task of the next lane:
   says so (a `Blocked` fact), or, with `strict_head`, blocks the queue as AWS's does.
 * The first fit, in the queue's order, that is enabled, valid, open to it and has room takes it.
 * Otherwise it waits at the head: no task behind it may pass it in any environment that it waits for, nor in
-  another that draws on the same pool of vCPUs. If the host's memory or GPUs are what it lacks, nothing passes it at
-  all. Nor may anybody behind it take the consumable resources it asks for. So no task that fits an empty environment
-  waits for ever.
+  another that draws on the same pool of vCPUs. If memory or GPUs of the engine there are what it lacks, nothing
+  passes it at that engine. Nor may anybody behind it take the consumable resources it asks for. So no task that fits
+  an empty environment waits for ever.
 
 Claiming ahead: where tasks of this class take well under a second, a few beyond capacity are handed to the engine,
 which holds them in order and begins each the moment there is room, without waiting for a commit. They stay OFFERED,
@@ -33,6 +33,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from batchery.core import sites
 from batchery.core.changes import Change, Placed, QueueSet
 from batchery.core.index import granted, granted_nodes, total
 from batchery.core.lanes import fresh
@@ -44,6 +45,7 @@ from batchery.core.model import (
     VALID,
     AttemptKey,
     Blocked,
+    Capacity,
     Demand,
     Entry,
     Environment,
@@ -51,6 +53,7 @@ from batchery.core.model import (
     Lane,
     Queue,
     Resources,
+    Site,
     World,
 )
 from batchery.core.orders import order_of
@@ -79,36 +82,62 @@ class Room:
     def __init__(self, world: World) -> None:
         self.world = world
         self.pools = dict(world.pools)
-        self.memory = world.capacity.memory - world.used_memory
-        self.gpus = world.capacity.gpus - world.used_gpus
-        self.held = world.offered
+        self.sites: dict[str, Free] = {name: Free(site) for name, site in world.sites.items()}
         self.units = Left(world)
         self.closed: set[str] = set()  # pools somebody ahead waits for
-        self.full = False  # somebody ahead waits for the host itself
+
+    def at(self, environment: Environment) -> "Free":
+        """What is free where this environment is."""
+        return self.sites[self.world.site_of[environment.arn]]
 
     def lacks(self, environment: Environment, need: Resources) -> str:
         """What there is not enough of now: "vCPU", "memory", "GPU", or "" """
         if self.pools.get(environment.pool, 0) + need.vcpus > environment.max_vcpus:
             return "vCPU"
-        if self.world.capacity.queues:
+        free = self.at(environment)
+        if free.capacity.queues:
             return ""
-        if need.memory > self.memory:
+        if need.memory > free.memory:
             return "memory"
-        return "GPU" if need.gpus > self.gpus else ""
+        return "GPU" if need.gpus > free.gpus else ""
 
     def take(self, environment: Environment, need: Resources) -> None:
         self.pools[environment.pool] = self.pools.get(environment.pool, 0) + need.vcpus
-        self.memory -= need.memory
-        self.gpus -= need.gpus
-        self.held += 1
+        self.at(environment).take(need)
 
     def may_hold(self, environment: Environment, asked: Resources) -> bool:
         """Whether one more task of this class may be handed over beyond capacity."""
-        pace = self.world.pace.get(asked)
+        pace = self.world.pace.get((self.world.site_of[environment.arn], asked))
         if pace is None or pace >= AHEAD_PACE:
             return False
         slots = max(1, environment.max_vcpus // max(asked.vcpus, 1))
-        return self.held < min(self.world.capacity.ahead, slots * AHEAD_WORK // (pace + 1))
+        free = self.at(environment)
+        return free.held < min(free.capacity.ahead, slots * AHEAD_WORK // (pace + 1))
+
+    def open_to(self, environment: Environment) -> bool:
+        """Whether nobody ahead waits for what this environment would take, and its engine has spoken."""
+        if not usable(environment) or environment.pool in self.closed:
+            return False
+        free = self.at(environment)
+        return bool(free.capacity.memory) and not free.full
+
+
+class Free:
+    """What is free at one site, as the plan goes on."""
+
+    __slots__ = ("capacity", "full", "gpus", "held", "memory")
+
+    def __init__(self, site: Site) -> None:
+        self.capacity = site.capacity
+        self.memory = site.capacity.memory - site.memory
+        self.gpus = site.capacity.gpus - site.gpus
+        self.held = site.offered
+        self.full = False  # somebody ahead waits for the host itself
+
+    def take(self, need: Resources) -> None:
+        self.memory -= need.memory
+        self.gpus -= need.gpus
+        self.held += 1
 
 
 def could_ever(world: World, environment: Environment, demand: Demand) -> str:
@@ -116,7 +145,7 @@ def could_ever(world: World, environment: Environment, demand: Demand) -> str:
     asked = demand.resources
     if asked.vcpus > environment.max_vcpus:
         return TOO_MANY_VCPUS
-    capacity = world.capacity
+    capacity = sites.of(world, environment.arn).capacity
     if capacity.queues and demand.nodes:  # its memory and GPUs are those of its largest host
         asked = Resources(0, max(node.memory for node in demand.nodes), max(node.gpus for node in demand.nodes))
     if not capacity.clamp and (asked.memory > capacity.memory or asked.gpus > capacity.gpus):
@@ -138,9 +167,9 @@ def misfit(world: World, queue: Queue, demand: Demand) -> str:
     return TOO_LARGE if TOO_LARGE in words else TOO_MANY_VCPUS
 
 
-def needed(world: World, demand: Demand) -> Resources:
-    """What a task, or a gang as a whole, would be given."""
-    return total(granted_nodes(world, demand.nodes)) if demand.nodes else granted(world, demand.resources)
+def needed(capacity: Capacity, demand: Demand) -> Resources:
+    """What a task, or a gang as a whole, would be given by an engine that has so much."""
+    return total(granted_nodes(capacity, demand.nodes)) if demand.nodes else granted(capacity, demand.resources)
 
 
 def usable(environment: Environment) -> bool:
@@ -150,8 +179,8 @@ def usable(environment: Environment) -> bool:
 
 def schedule(world: World, now: int) -> list[Change]:
     """The placements to make now, and the blocked facts that changed."""
-    if not world.capacity.memory:
-        return []  # no engine has spoken yet
+    if not sites.spoken(world):
+        return []
     room = Room(world)
     changes: list[Change] = []
     queues = (world.queues.get(arn) for arn in world.lanes)
@@ -246,31 +275,33 @@ class _Plan:
     def _place(self, job: Job, number: int, demand: Demand) -> bool:
         """Place one task, or close what it waits for to those behind it. False: its whole class waits."""
         room = self.room
-        if room.full:
-            return False
-        need = needed(self.world, demand)
-        open_to_it = [e for e in self.fits[demand] if usable(e) and e.pool not in room.closed]
-        host, everywhere = False, bool(open_to_it)
+        open_to_it = [environment for environment in self.fits[demand] if room.open_to(environment)]
+        hosts = []
         for environment in open_to_it:
-            lacking = room.lacks(environment, need)
+            free = room.at(environment)
+            lacking = room.lacks(environment, needed(free.capacity, demand))
             if not lacking:
-                self._put(job, number, environment, need, demand)
+                self._put(job, number, environment, demand)
                 return True
-            host, everywhere = host or lacking != "vCPU", everywhere and lacking != "vCPU"
+            if lacking != "vCPU":
+                hosts.append(free)
         for environment in open_to_it:
             if not demand.consumables and not demand.nodes and room.may_hold(environment, demand.resources):
-                self._put(job, number, environment, need, demand)
+                self._put(job, number, environment, demand)
                 return True
         if open_to_it:
             room.units.take(demand.consumables)
         room.closed.update(environment.pool for environment in open_to_it)
-        room.full = host
-        if everywhere and self.short is None:
+        for free in hosts:
+            free.full = True
+        if open_to_it and len(hosts) == len(open_to_it) and self.short is None:
             self.short = (job, number)
         return False
 
-    def _put(self, job: Job, number: int, environment: Environment, need: Resources, demand: Demand) -> None:
-        nodes = granted_nodes(self.world, job.shape.gang) if job.gang else (need,)
+    def _put(self, job: Job, number: int, environment: Environment, demand: Demand) -> None:
+        capacity = self.room.at(environment).capacity
+        need = needed(capacity, demand)
+        nodes = granted_nodes(capacity, job.shape.gang) if job.gang else (need,)
         for index, node in enumerate(nodes, number):
             task = job.tasks.get(index)
             key = AttemptKey(job.id, index, (task.serial if task else 0) + 1)

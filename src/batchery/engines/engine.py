@@ -11,7 +11,7 @@ tests/conformance/test_engine.py holds every engine to:
   the order they came, and begin the moment there is room (they stay OFFERED until then).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -85,6 +85,7 @@ class Order(Struct, frozen=True):
     address_index: int = 0  # reserved for gangs
     several: bool = False  # a pod: its containers are told apart, even if there is only one
     sharing: Sharing = Sharing()
+    engine: str = ""  # which of several engines it is for
 
     @property
     def wants(self) -> bool:
@@ -141,3 +142,19 @@ class Engine(Protocol):
     def facts(self) -> dict[str, str]:
         """For `doctor`, /health and the start-up notice: what is enforced, what is not, and why."""
         ...
+
+
+def members(engine: Engine) -> dict[str, Engine]:
+    """The engines behind one port, by name; one alone is ""."""
+    found: dict[str, Engine] = getattr(engine, "members", {"": engine})
+    return found
+
+
+def engine_of(engine: Engine) -> Callable[[str, str], str]:
+    """Which of `members` an environment's attempts are for, by its name and kind."""
+    found: Callable[[str, str], str] = getattr(engine, "engine_of", _the_only_one)
+    return found
+
+
+def _the_only_one(name: str, kind: str) -> str:
+    return ""

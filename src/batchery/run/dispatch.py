@@ -13,6 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
+from batchery.config import Config
 from batchery.core.changes import Change, Submitted
 from batchery.core.messages import Ack, Effect, Exited, Kill, Launch, Withdraw
 from batchery.core.model import START_FAILED, WITHDRAWN, AttemptKey, ContainerEnd, Job
@@ -40,6 +43,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._specs: OrderedDict[int, str] = OrderedDict()
         self._logs = Path(loop.config.logs)
+        self._configs: dict[str, Config] = {}
         self._filling = Filling(lambda order: loop.vault.complete(order), self._unresolved, self._wake.set)
 
     def learn(self, changes: list[Change]) -> None:
@@ -165,10 +169,19 @@ class Dispatcher:
             submit_doc=spec,
             resources=attempt.resources,
             timeout=job.shape.timeout,
-            config=self._loop.config,
+            config=self._config_at(world.site_of[attempt.environment]),
             logs_dir=self._logs,
             own_addresses=self._loop.job_variables,
         )
+
+    def _config_at(self, engine: str) -> Config:
+        """The settings as they are for one of several engines."""
+        if not engine:
+            return self._loop.config
+        found = self._configs.get(engine)
+        if found is None:
+            found = self._configs[engine] = replace(self._loop.config, engine=engine)
+        return found
 
     def _unresolved(self, order: Order, words: str) -> None:
         self._fail(order.key, words, order.containers[0].name)

@@ -24,12 +24,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from batchery.config import Config
+from batchery.core import sites
 from batchery.core.changes import Change
 from batchery.core.messages import Answer, Capacities, Command, Effect, EnsureRealm
 from batchery.core.model import AttemptKey, Policy, Realm, World
 from batchery.core.owed import owed
 from batchery.core.step import derive, forget, next_alarm, turn
-from batchery.engines.engine import Engine
+from batchery.engines.engine import Engine, engine_of, members
 from batchery.run.clock import Clock, Ids
 from batchery.run.dispatch import Dispatcher
 from batchery.run.inbox import Inbox, Pending
@@ -215,8 +216,11 @@ class Loop:
 
     async def _load(self) -> None:
         world = await self._writer.do(self.store.load)
-        world.policy = Policy(strict_head=self.config.strict_head, submitted_for=self.config.submitted_for)
-        world.words = getattr(self.engine, "words", world.words)
+        world.policy = Policy(self.config.strict_head, self.config.submitted_for, engine_of(self.engine))
+        sites.assign(world)
+        for name, engine in members(self.engine).items():
+            site = sites.at(world, name)
+            site.words = getattr(engine, "words", site.words)
         self.world = world
         self._trusted = True
 
@@ -226,7 +230,8 @@ class Loop:
         states = {key: found.state for key, found in survey.items()}
         effects, reports = owed(self.world, states, self.now(), socket.gethostname())
         ends: list[Command] = [found.end for found in survey.values() if found.end is not None]
-        self.report([Capacities(self.engine.capacity()), *ends, *reports])
+        has = [Capacities(engine.capacity(), name) for name, engine in members(self.engine).items()]
+        self.report([*has, *ends, *reports])
         self.dispatcher.send(effects)
 
     async def _step_down(self, error: Exception, batch: list[Pending]) -> None:

@@ -30,8 +30,7 @@ def order(
     logs_dir: Path,
     own_addresses: Callable[[AttemptKey, Realm, str], dict[str, str]] = lambda key, realm, role: {},
 ) -> Order:
-    """Everything the engine needs. ``resources``: as granted; ``timeout``: ms, 0 for none; ``logs_dir``: absolute;
-    ``own_addresses``: of key, realm and jobRoleArn, the variables that say where the service is."""
+    """What an engine needs. ``timeout``: ms, 0: none; ``own_addresses``: variables that say where the service is."""
     spec = effective(definition_doc, submit_doc)
     task = task_id(key)
     batch = batch_variables(key=key, used=used, size=size, queue_name=queue_name, environment_name=environment.name)
@@ -61,6 +60,7 @@ def order(
         timeout=timeout,
         several=spec.pod is not None,
         sharing=sharing_of(spec.pod) if spec.pod is not None else Sharing(),
+        engine=config.engine,
     )
 
 

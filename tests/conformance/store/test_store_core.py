@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.core.building import Batch
 
+from batchery.core import sites
 from batchery.core.changes import JobClosed
 from batchery.core.gang import launchable
 from batchery.core.messages import Command, DeletePolicy
@@ -41,7 +42,7 @@ class Stored(Batch):
     def reload(self) -> World:
         """What a server that starts now would hold, all that is due done."""
         world = self.store.load()
-        world.capacity, world.policy = self.capacity, self.world.policy
+        world.policy, sites.at(world, "").capacity = self.world.policy, self.capacity
         turn(world, [], self.now)
         world.dirty = Dirty()
         forget(world)
@@ -64,7 +65,7 @@ def compare(one: World, other: World) -> None:
     assert {id_: told(job) for id_, job in one.jobs.items()} == {id_: told(job) for id_, job in other.jobs.items()}
     for name in ("queues", "environments", "definitions", "revisions", "active", "realms", "next_seq", "evaluated"):
         assert getattr(one, name) == getattr(other, name), name
-    for name in ("live", "pools", "used_memory", "used_gpus", "offered", "due"):
+    for name in ("live", "pools", "sites", "site_of", "due"):
         assert getattr(one, name) == getattr(other, name), name
     assert {k: set(v) for k, v in one.dependents.items()} == {k: set(v) for k, v in other.dependents.items()}
 

@@ -232,7 +232,7 @@ def test_usage_survives_a_reload(batches: Make) -> None:
     batch.exits(jobs[0])
     world = loaded(batch)
     assert world.shares == batch.world.shares
-    world.capacity, world.pace = batch.capacity, dict(batch.world.pace)
+    world.sites[""].capacity, world.pace = batch.capacity, dict(batch.world.pace)
     turn(world, [], batch.now)
     assert world.shares == batch.world.shares
 
@@ -376,5 +376,5 @@ def test_a_placement_costs_the_same_however_many_jobs_are_queued() -> None:
         turn(batch.world, orders, batch.now)
         end = Exited(batch.key(first), batch.now, EXIT, batch.now, (ContainerEnd("x", 0),))
         costs.append(calls_of_a_turn(batch, end))
-        assert batch.world.offered == 1
+        assert batch.world.sites[""].offered == 1
     assert costs[1] <= costs[0] * 1.1

@@ -147,7 +147,7 @@ def test_the_time_goes_on_over_a_reload(batches: Make) -> None:
     huge = batch.submit(vcpus=9)
     batch.tick(5 * MINUTE)
     world = loaded(batch)
-    world.capacity = batch.capacity
+    world.sites[""].capacity = batch.capacity
     turn(world, [], batch.now)
     check(world)
     turn(world, [], batch.now + 5 * MINUTE)

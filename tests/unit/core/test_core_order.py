@@ -132,5 +132,5 @@ def test_a_placement_costs_the_same_however_many_jobs_are_queued() -> None:
         turn(batch.world, [batch.order(vcpus=1 + number % 3) for number in range(queued)], batch.now)
         end = Exited(AttemptKey(first, 0, 1), batch.now, EXIT, batch.now, (ContainerEnd("x", 0),))
         costs.append(calls_of_a_turn(batch, end))
-        assert batch.world.offered == 1
+        assert batch.world.sites[""].offered == 1
     assert costs[1] <= costs[0] * 1.1

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 from tests.unit.core.building import Batch
 
+from batchery.core import sites
 from batchery.core.check import check
 from batchery.core.model import CREATING, VALID, Task, World
 from batchery.core.rebuild import rebuild
@@ -54,7 +55,7 @@ def test_a_loaded_world_comes_to_the_same(batch: Batch) -> None:
     world = loaded(batch)
     check(world)
     assert world.alarms == [entry for entry in batch.world.alarms if entry[2].job == late]
-    world.capacity = batch.capacity
+    sites.at(world, "").capacity = batch.capacity
     turn(world, [], batch.now)
     check(world)
     assert statuses(world) == statuses(batch.world)
@@ -79,7 +80,7 @@ def test_what_was_not_looked_at_is_looked_at_again(batch: Batch) -> None:
 def test_a_queue_that_tells_of_a_job_that_is_gone_is_looked_at(batch: Batch) -> None:
     huge = batch.submit(vcpus=99)
     world = loaded(batch)
-    world.capacity = batch.capacity
+    sites.at(world, "").capacity = batch.capacity
     del world.jobs[huge]
     rebuild(world)
     turn(world, [], batch.now)

@@ -106,7 +106,7 @@ def test_a_capacity_that_is_the_same_changes_nothing(batch: Batch) -> None:
     assert batch.changes == []
     batch.orderly = False
     batch.send(Capacities(Capacity(1)))
-    assert batch.world.capacity == Capacity(1)
+    assert batch.world.sites[""].capacity == Capacity(1)
 
 
 def test_facts_are_asked_for_once_and_only_for_what_world_has_not(batch: Batch) -> None:

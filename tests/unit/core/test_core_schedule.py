@@ -322,5 +322,5 @@ def test_started_ends_the_wait_and_not_the_hold() -> None:
     batch = Batch(vcpus=1, ahead=2)
     job = batch.submit()
     batch.send(Started(batch.key(job), batch.now))
-    assert batch.world.offered == 0
+    assert batch.world.sites[""].offered == 0
     assert batch.world.pools == {arn("compute-environment", "main"): 1_000}
