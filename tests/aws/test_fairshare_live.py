@@ -91,6 +91,15 @@ def test_a_policy_from_its_creation_to_its_end(pipeline: Pipeline) -> None:
     assert queue_detail(pipeline, queue)["schedulingPolicyArn"] == other
     batch.delete_scheduling_policy(arn=arn)
     batch.delete_scheduling_policy(arn=arn)
+    trail = pipeline.server.client("cloudtrail")
+    calls = ("CreateSchedulingPolicy", "UpdateSchedulingPolicy", "DeleteSchedulingPolicy")
+
+    def recorded() -> bool:
+        attribute = [{"AttributeKey": "ResourceName", "AttributeValue": arn}]
+        events = trail.lookup_events(LookupAttributes=attribute)["Events"]
+        return {event["EventName"] for event in events} >= set(calls)
+
+    until(recorded, "the activity log has the calls by the policy's ARN")
     assert batch.describe_scheduling_policies(arns=[arn])["schedulingPolicies"] == []
 
 

@@ -216,7 +216,9 @@ class _Plan:
         for lane in heads.keys() - found.keys():
             del self.lanes[lane]
         self.order = order_of(world, queue, found, now)
-        self.fits = {lane.demand: fits_of(world, queue, lane.demand) for lane in found}
+        self.fits = {demand: fits_of(world, queue, demand) for demand in {lane.demand for lane in found}}
+        #: Nobody here stands aside or waits for units: once nothing more has room, nobody need be looked at any more.
+        self.alike = all(self.fits.values()) and not any(demand.consumables for demand in self.fits)
 
     def age(self) -> int | None:
         """The age (seq) of what is next; None if nothing is."""
@@ -242,7 +244,12 @@ class _Plan:
         elif not self.room.units.enough(lane.demand.consumables):
             self._wait_for_units(lane.demand)
         elif not self._place(job, number, lane.demand):
-            self.order.drop()
+            self.order.clear() if self.alike and self._shut() else self.order.drop()
+
+    def _shut(self) -> bool:
+        """No environment of this queue takes anything more in this turn."""
+        environments = (self.world.environments[arn] for _, arn in self.queue.order)
+        return self.room.full or all(e.pool in self.room.closed or not usable(e) for e in environments)
 
     def finish(self) -> None:
         """Put back what was taken from the lanes to look behind it; tell who stands aside."""
