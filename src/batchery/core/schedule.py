@@ -248,8 +248,7 @@ class _Plan:
 
     def _shut(self) -> bool:
         """No environment of this queue takes anything more in this turn."""
-        environments = (self.world.environments[arn] for _, arn in self.queue.order)
-        return self.room.full or all(e.pool in self.room.closed or not usable(e) for e in environments)
+        return not any(self.room.open_to(self.world.environments[arn]) for _, arn in self.queue.order)
 
     def finish(self) -> None:
         """Put back what was taken from the lanes to look behind it; tell who stands aside."""
