@@ -128,6 +128,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     bulk_ids: int = 50  # API_CancelJobs
     dependencies: int = 20
     array_size: int = 10_000
+    nodes: int = 1000  # of a multi-node job
+    node_ranges: int = 5
     submit_bytes: int = 30 * 1024
     definition_bytes: int = 24 * 1024
     override_bytes: int = 8192  # found after the submit, as in AWS

@@ -4,6 +4,7 @@ Sources: API_SubmitJob, API_CancelJob, API_CancelJobs, API_TerminateJob, API_Ter
 which state is the core's to say; here is what may be asked, and who may ask.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -29,11 +30,12 @@ from batchery.api.tags import check_tags
 from batchery.config import Config, engine_for
 from batchery.core import query
 from batchery.core.messages import Cancel, Many, NeedFacts, Refused, Submit, Terminate
-from batchery.core.model import ACTIVE, DELETING, ENABLED, INVALID, Definition, Queue, Shape, task_ref
+from batchery.core.model import ACTIVE, DELETING, ENABLED, INVALID, NO_GANGS, Definition, Queue, Shape, task_ref
 from batchery.core.shares import NO_PRIORITY, NO_SHARE, NOT_FAIR
 from batchery.spec.consumables import in_effect
 from batchery.spec.effective import definition_of, effective
 from batchery.spec.names import definition_ref, job_arn
+from batchery.spec.nodes import check_overrides, count_of, groups_of, node_overrides_of, range_docs
 from batchery.spec.place import place_of
 from batchery.spec.podorder import WITHOUT_IMAGES
 from batchery.spec.submission import (
@@ -60,15 +62,18 @@ async def submit_job(call: Call, ask: SubmitJobRequest) -> SubmitJobResponse:
     queue = _queue(call, ask.job_queue)
     definition = _definition(call, ask.job_definition)
     job = call.service.new_id()
-    consumables = _consumables(call, ask, definition)
+    body = call.body.decode()
+    consumables = _consumables(call, ask, definition, body)
     call.allow("batch:SubmitJob", definition.arn, queue.arn, *(arn for arn, _ in consumables))
     if ask.tags:
         call.allow("batch:TagResource", job_arn(call.realm, job))
     _check_kinds(call, ask, queue, definition)
     shape = await _shape(call, ask, definition, queue)
     if consumables:
-        shape = replace(shape, consumables=consumables)
+        shape = replace(shape, consumables=consumables, units=_units(call, definition, body))
     size = array_size(ask, limits)
+    if size and shape.gang:
+        raise Refused("An array job cannot be a multi-node parallel job", wrapped=True)  # ours
     needs = needs_of(ask, size)
     command = Submit(
         realm=call.realm,
@@ -77,8 +82,8 @@ async def submit_job(call: Call, ask: SubmitJobRequest) -> SubmitJobResponse:
         queue=queue.arn,
         definition=definition.arn,
         shape=shape,
-        spec=call.body.decode(),
-        size=size,
+        spec=body,
+        size=len(shape.gang) or size,
         share=ask.share_identifier or "",
         needs=needs,
         tags=ask.tags or {},
@@ -141,16 +146,35 @@ def _check_kinds(call: Call, ask: SubmitJobRequest, queue: Queue, definition: De
     look, realm = call.service.look, call.realm
     found = [look(query.resolve_environment, realm, arn) for _, arn in queue.order]
     kinds = {environment.kind for environment in found if environment is not None}
+    if definition_of(definition.doc).node_properties is not None and not kinds - NO_GANGS:
+        raise Refused(f"Multi-node parallel jobs cannot run on {', '.join(sorted(kinds))}.")  # ours
     unserved = runs_on(platforms_of(definition_of(definition.doc)), kinds)
     if unserved:
         raise Refused(f"Job Queue is attached to Compute Environment that can not run Jobs with capability {unserved}.")
 
 
-def _consumables(call: Call, ask: SubmitJobRequest, definition: Definition) -> tuple[tuple[str, int], ...]:
-    """What each attempt holds: (ARN, units)."""
+def _consumables(call: Call, ask: SubmitJobRequest, definition: Definition, body: str) -> tuple[tuple[str, int], ...]:
+    """What each attempt, or a multi-node job in all, holds: (ARN, units). nodeOverrides are checked here first."""
+    properties = definition_of(definition.doc).node_properties
+    if properties is not None:
+        check_overrides(ask.node_overrides, properties, call.service.config.limits)
+        counts = Counter(groups_of(properties, count_of(properties, ask.node_overrides)))
+        each = [effective(*range_docs(definition.doc, body, group)).consumables for group in counts]
+        return units(call, *zip(counts.values(), each, strict=True)) if any(each) else ()
     given = definition_of(definition.doc).consumable_resource_properties
     wanted = in_effect(given, ask.consumable_resource_properties_override)
     return units(call, (1, wanted)) if wanted is not None else ()
+
+
+def _units(call: Call, definition: Definition, body: str) -> tuple[tuple[tuple[str, int], ...], ...]:
+    """What each node of a multi-node job holds; empty for other jobs."""
+    properties = definition_of(definition.doc).node_properties
+    if properties is None:
+        return ()
+    groups = groups_of(properties, count_of(properties, node_overrides_of(body)))
+    specs = {group: effective(*range_docs(definition.doc, body, group)) for group in set(groups)}
+    of_group = {group: units(call, (1, spec.consumables)) for group, spec in specs.items()}
+    return tuple(of_group[group] for group in groups)
 
 
 def _settings_at(call: Call, queue: Queue) -> Config:

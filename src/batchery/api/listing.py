@@ -9,18 +9,19 @@ import msgspec
 from msgspec import Struct
 
 from batchery.api.call import Call, operation
+from batchery.api.nodeviews import node_properties
 from batchery.api.paging import decode_token, encode_token
 from batchery.api.podviews import Cluster
 from batchery.api.shapes import (
     ComputeEnvironmentDetail,
     DescribeJobsRequest,
     DescribeJobsResponse,
+    JobDetail,
     KeyValuesPair,
     ListJobsRequest,
     ListJobsResponse,
 )
 from batchery.api.sight import Sighting
-from batchery.api.unsupported import unsupported
 from batchery.api.views import Seen, job_detail, job_summary
 from batchery.core import query
 from batchery.core.model import Realm, World
@@ -28,6 +29,7 @@ from batchery.core.query import Facts
 from batchery.core.status import CODES_SHOWN_AS, ENDED
 from batchery.spec.effective import effective
 from batchery.spec.names import definition_ref, job_arn
+from batchery.spec.nodes import node_docs
 
 _LIST: Final = "ListJobs"
 _TOP: Final = 1 << 62  #: above every sequence number
@@ -55,17 +57,22 @@ async def describe_jobs(call: Call, ask: DescribeJobsRequest) -> DescribeJobsRes
     clusters = await _clusters(call, [seen for seen in found if '"eksProperties"' in docs[seen.definition]])
     return DescribeJobsResponse(
         jobs=[
-            job_detail(
-                call.realm,
-                seen,
-                effective(docs[seen.definition], specs[seen.seq]),
-                tags.get(job_arn(call.realm, seen.id), {}),
-                clusters,
-            )
+            _detail(call.realm, seen, docs[seen.definition], specs[seen.seq], tags, clusters)
             for seen in found
             if seen.seq in specs  # not forgotten meanwhile
         ]
     )
+
+
+def _detail(
+    realm: Realm, seen: Seen, doc: str, spec: str, tags: dict[str, dict[str, str]], clusters: dict[str, Cluster]
+) -> JobDetail:
+    texts = (doc, spec) if seen.main < 0 else node_docs(doc, spec, seen.task)
+    detail = job_detail(realm, seen, effective(*texts), tags.get(job_arn(realm, seen.id), {}), clusters)
+    if seen.main >= 0 and seen.index is None:
+        detail.node_properties = node_properties(doc, spec)
+        detail.consumable_resource_properties = None  # they stand with the nodes
+    return detail
 
 
 async def _clusters(call: Call, jobs: list[Seen]) -> dict[str, Cluster]:
@@ -121,14 +128,12 @@ async def list_jobs(call: Call, ask: ListJobsRequest) -> ListJobsResponse:
     places = [place for place in (ask.job_queue, ask.array_job_id, ask.multi_node_job_id) if place]
     if len(places) != 1:
         raise call.refuse("Exactly one of jobQueue, arrayJobId and multiNodeJobId must be set")  # ours
-    if ask.multi_node_job_id:
-        raise unsupported(call, "multiNodeJobId")
     wanted = _filter(call, ask)
     most = call.service.config.limits.page if wanted else call.service.config.limits.page_jobs
     if ask.max_results is not None and not 1 <= ask.max_results <= most:
         raise call.refuse(f"maxResults must be between 1 and {most}")  # ours
     status = ask.job_status or ("" if wanted else "RUNNING")
-    params = [ask.job_queue, ask.array_job_id, status, wanted]
+    params = [ask.job_queue, ask.array_job_id, ask.multi_node_job_id, status, wanted]
     page = _Page(
         codes=CODES_SHOWN_AS[status] if status else (),
         filter=wanted,
@@ -138,7 +143,9 @@ async def list_jobs(call: Call, ask: ListJobsRequest) -> ListJobsResponse:
     if ask.job_queue:
         found = await _of_queue(call, ask.job_queue, page)
     else:
-        found = await _of_array(call, ask.array_job_id or "", page)
+        found = await _of_array(
+            call, ask.array_job_id or ask.multi_node_job_id or "", bool(ask.multi_node_job_id), page
+        )
     shown = found[: page.limit]
     token = encode_token(_LIST, params, shown[-1][0]) if len(found) > page.limit else None
     units = await call.service.ask(query.capacity_units, {seen.queue for _, seen in shown})
@@ -223,15 +230,16 @@ async def _of_share(call: Call, queue: str, share: str, page: _Page, before: int
     return out[:want]
 
 
-async def _of_array(call: Call, ref: str, page: _Page) -> _Found:
-    """Children by index, one more than asked for if there is one. An id that names no array has none."""
+async def _of_array(call: Call, ref: str, nodes: bool, page: _Page) -> _Found:
+    """Children, or nodes, by index, one more than asked for if there is one. An id that names no such job has none."""
     service, after = call.service, -1 if page.after is None else page.after
     sighting = Sighting(service, call.realm)
     facts = await service.ask(query.children_page, call.realm, ref, page.codes, after, page.limit + 1)
     if facts is not None:
-        found = await sighting.of_facts([one for one in facts if one.size])  # a plain job has no children
+        found = await sighting.of_facts([one for one in facts if one.size and nodes == (one.main >= 0)])
     else:
         row = (await service.reads.jobs([ref])).get(ref)
-        found = await sighting.of_ended_array(row, page.codes, after, page.limit + 1) if row and row.size else []
+        known = row is not None and row.size and nodes == (row.main >= 0)
+        found = await sighting.of_ended_array(row, page.codes, after, page.limit + 1) if row and known else []
     await sighting.add_attempts([seen for seen in found if seen.code in ENDED], last_only=True)
     return [(seen.index or 0, seen) for seen in found]

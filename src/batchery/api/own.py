@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from batchery.api import story
 from batchery.api.call import ApiError, Call
+from batchery.api.sight import has
 from batchery.api.targets import own
 from batchery.core import query
 from batchery.core.messages import Stop
@@ -71,14 +72,16 @@ async def why(call: Call, ask: dict[str, Any]) -> dict[str, Any]:
     it does not wait for capacity), waitsFor (ids), lacks (environment -> what it lacks).
     """
     ref = str(ask.get("job") or "")
-    job, index, _ = task_ref(ref)
+    name = task_ref(ref)
+    job, index = name.job, name.index
     found = await call.service.ask(query.why, call.realm, ref, call.service.now())
     await call.service.barrier()
     row = (await call.service.reads.jobs([job])).get(job)
-    if row is None or (row.account, row.region) != call.realm or not _has(row, index):
+    if row is None or (row.account, row.region) != call.realm or not has(row, name):
         raise ApiError(404, "JobNotFound", f"There is no job {ref} in {call.realm.region}.")
     answer: dict[str, Any] = {"id": ref, "name": row.name, "place": 0, "waitsFor": [], "lacks": {}}
-    attempts = [] if row.size and index is None else await call.service.reads.attempts(row.seq, index)
+    of_task = row.main if row.main >= 0 and index is None else index
+    attempts = [] if row.size and of_task is None else await call.service.reads.attempts(row.seq, of_task)
     tried = [story.attempt_line(number, attempt) for number, attempt in enumerate(attempts, 1) if attempt.stopped]
     if found is not None and found.status not in ENDED_NAMES:
         waits = {"place": found.place, "waitsFor": found.waits_for, "lacks": found.lacks}
@@ -108,13 +111,9 @@ def _statuses(ask: dict[str, Any]) -> list[str]:
     return statuses
 
 
-def _has(row: JobRow, index: int | None) -> bool:
-    return index is None or 0 <= index < row.size
-
-
 def _item(source: query.Facts | JobRow, attempts: Iterable[AttemptRow]) -> dict[str, Any]:
     """What open and ended jobs have in common."""
-    tried = [attempt for attempt in attempts if attempt.stopped]
+    tried = [attempt for attempt in attempts if attempt.stopped and source.main in (-1, attempt.index)]
     definition = definition_ref(source.definition)
     item: dict[str, Any] = {
         "id": source.id,
@@ -127,7 +126,7 @@ def _item(source: query.Facts | JobRow, attempts: Iterable[AttemptRow]) -> dict[
         "cpuMs": sum(attempt.cpu_ms for attempt in tried),
         "peakMiB": max((attempt.peak_mib for attempt in tried), default=0),
     }
-    if source.size:
+    if source.size and source.main < 0:
         item["size"] = source.size
     elif tried:
         if tried[-1].started:
@@ -149,7 +148,7 @@ def _open_item(facts: query.Facts, attempts: list[AttemptRow]) -> dict[str, Any]
 
 def _ended_item(row: JobRow, attempts: list[AttemptRow], spans: list[EndedRow]) -> dict[str, Any]:
     item = _item(row, attempts) | {"status": SHOWN[row.code or 0], "stopped": row.ended}
-    if row.size:
+    if row.size and row.main < 0:
         counts = dict.fromkeys(AWS_STATUSES, 0)
         for span in spans:
             counts[SHOWN[span.code]] += span.end - span.first
@@ -174,6 +173,6 @@ async def _ended_story(call: Call, row: JobRow, index: int | None) -> tuple[str,
     lines = [story.end_line(reason, kind, asked_reason)] if code == FAILED else []
     if reason == "Dependent Job failed":
         lines += story.dependency_lines((await reads.jobs(needs)).values())
-    if row.size and index is None:
+    if row.size and row.main < 0 and index is None:
         lines += story.children_lines(spans)
     return SHOWN[code], [line for line in lines if line]

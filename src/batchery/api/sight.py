@@ -15,15 +15,18 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 
+import msgspec
+
 from batchery.api.views import Seen, counted
 from batchery.core import query
-from batchery.core.model import CANCEL, TERMINATE, Realm, task_ref
+from batchery.core.model import CANCEL, CHILD, NODE, TERMINATE, Realm, Ref, Resources, task_ref
 from batchery.core.query import Facts
 from batchery.core.status import AWS_STATUSES, ENDED, FAILED, RUNNING, SHOWN, STARTING
 from batchery.run.port import Service
 from batchery.store.store import AttemptRow, EndedRow, JobRow
 
 _FLAGS = CANCEL | TERMINATE
+_gang = msgspec.json.Decoder(tuple[Resources, ...])
 
 
 class Sighting:
@@ -42,11 +45,11 @@ class Sighting:
         rows = await self.reads.jobs(list(dict.fromkeys(one.job for one in rest))) if rest else {}
         found = []
         for ref in refs:
-            job, index, _ = task_ref(ref)
+            name = task_ref(ref)
             if (facts := open_ones.get(ref)) is not None:
                 found.append(self._of_facts(facts))
-            elif (row := rows.get(job)) is not None and self._knows(row) and (index is None or 0 <= index < row.size):
-                found.append(self._of_row(row, index))
+            elif (row := rows.get(name.job)) is not None and self._knows(row) and has(row, name):
+                found.append(self._of_row(row, name.index))
         return await self._complete(found)
 
     async def of_facts(self, facts: list[Facts]) -> list[Seen]:
@@ -89,6 +92,7 @@ class Sighting:
             definition=facts.definition,
             created=facts.created,
             size=facts.size,
+            main=facts.main,
             vcpus=facts.vcpus,
             share=facts.share,
             code=facts.code,
@@ -109,7 +113,7 @@ class Sighting:
         """Of a child so far only what its array tells: `_complete` does the rest."""
         assert row.code is not None
         return Seen(
-            id=row.id if index is None else f"{row.id}:{index}",
+            id=row.id if index is None else f"{row.id}{NODE if row.main >= 0 else CHILD}{index}",
             job=row.id,
             index=index,
             seq=row.seq,
@@ -118,7 +122,8 @@ class Sighting:
             definition=row.definition,
             created=row.created,
             size=row.size,
-            vcpus=row.vcpus,
+            main=row.main,
+            vcpus=row.vcpus if index is None or not row.gang else _gang.decode(row.gang)[index].vcpus,
             share=row.share,
             code=row.code,
             kinds=row.asked_kind & _FLAGS,
@@ -145,7 +150,7 @@ class Sighting:
         plain: list[Seen] = []
         children: defaultdict[int, list[Seen]] = defaultdict(list)
         for seen in found:
-            if seen.index is not None:
+            if seen.index is not None or seen.main >= 0:
                 children[seen.seq].append(seen)
             elif not seen.size:
                 plain.append(seen)
@@ -154,16 +159,23 @@ class Sighting:
             for seen in plain:
                 seen.past = _past(seen, rows.get(seen.seq, []))
         for seq, group in children.items():
-            newest = await self.reads.last_attempts(seq, [seen.index for seen in group if seen.index is not None])
+            newest = await self.reads.last_attempts(seq, [seen.task for seen in group])
             for seen in group:
-                if seen.index in newest:
-                    seen.past = await self._child_past(seen, newest[seen.index], last_only)
+                if seen.task in newest:
+                    seen.past = await self._child_past(seen, newest[seen.task], last_only)
 
     async def _child_past(self, seen: Seen, newest: AttemptRow, last_only: bool) -> tuple[AttemptRow, ...]:
         only = _past(seen, [newest])
         if newest.serial <= 1 or (last_only and only):
             return only
-        return _past(seen, await self.reads.attempts(seen.seq, seen.index))
+        return _past(seen, await self.reads.attempts(seen.seq, seen.task))
+
+
+def has(row: JobRow, name: Ref) -> bool:
+    """Whether an id (of this job) names the job, a child of it, or a node of it."""
+    if name.index is None:
+        return True
+    return 0 <= name.index < row.size and name.mark == (NODE if row.main >= 0 else CHILD)
 
 
 def _first(span: EndedRow) -> int:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
+from batchery.api.nodeviews import node_details, node_summary
 from batchery.api.podviews import Cluster, Run, ecs_attempt, ecs_detail, eks_attempt, eks_detail
 from batchery.api.shapes import (
     ArrayPropertiesDetail,
@@ -38,10 +39,11 @@ from batchery.core.model import (
     Realm,
     task_id,
 )
-from batchery.core.status import ENDED, LIVE, OFFERED, RUNNING, SHOWN
+from batchery.core.status import ENDED, LIVE, NODE_ENDED, OFFERED, RUNNING, SHOWN
 from batchery.spec.effective import Effective, definition_of, lowered
 from batchery.spec.names import container_instance_arn, job_arn, task_arn
 from batchery.spec.registration import on_fargate
+from batchery.spec.submission import platforms_of
 from batchery.store.store import AttemptRow
 
 #: Members of containerProperties that are shown empty where they were not given.
@@ -61,7 +63,7 @@ _CONTAINER_MEMBERS: Final = tuple(field.name for field in fields(ContainerProper
 class Seen(Struct):
     """One job (``index`` None) or one child of an array, at one moment. Times are ms, 0 when absent."""
 
-    id: str  # with :index for a child
+    id: str  # with :index for a child, #index for a node
     job: str
     index: int | None
     seq: int
@@ -69,7 +71,8 @@ class Seen(Struct):
     name: str
     definition: str
     created: int
-    size: int  # of the array, 0 for a plain job
+    size: int  # of the array, or how many nodes; 0 for a plain job
+    main: int  # of a multi-node job the index of its main node, -1 of others
     vcpus: int  # thousandths that one task asks for
     share: str
     code: int  # core.status
@@ -84,7 +87,13 @@ class Seen(Struct):
 
     @property
     def parent(self) -> bool:
-        return self.size > 0 and self.index is None
+        """An array as a whole."""
+        return self.size > 0 and self.index is None and self.main < 0
+
+    @property
+    def task(self) -> int:
+        """The index of the task whose attempts it shows."""
+        return self.index if self.index is not None else max(self.main, 0)
 
 
 def counted(row: AttemptRow) -> bool:
@@ -147,9 +156,8 @@ def started_at(seen: Seen) -> int | None:
         return None
     if seen.code == RUNNING and seen.live is not None:
         return seen.live.started or None
-    if seen.code in ENDED and seen.past:
-        return seen.past[-1].started or None
-    return None
+    over = seen.code in ENDED or seen.code in NODE_ENDED or seen.code == RUNNING  # of a job whose other nodes end
+    return seen.past[-1].started or None if over and seen.past else None
 
 
 # ----------------------------------------------------------------------------------------------------- containers
@@ -253,6 +261,7 @@ def _job_detail(realm: Realm, seen: Seen, spec: Effective, tags: dict[str, str],
         parameters=spec.parameters,
         container=_container(seen, spec),
         array_properties=_array_detail(seen),
+        node_details=node_details(seen),
         timeout=spec.timeout,
         tags=tags,
         propagate_tags=spec.propagate_tags,
@@ -265,7 +274,7 @@ def _job_detail(realm: Realm, seen: Seen, spec: Effective, tags: dict[str, str],
 
 
 def _array_detail(seen: Seen) -> ArrayPropertiesDetail | None:
-    if not seen.size:
+    if not seen.size or seen.main >= 0:
         return None
     if not seen.parent:
         return ArrayPropertiesDetail(status_summary={}, index=seen.index)
@@ -298,6 +307,7 @@ def job_summary(realm: Realm, seen: Seen, unit: str = "VCPU") -> JobSummary:
         stopped_at=seen.ended or None,
         container=container,
         array_properties=_array_summary(seen),
+        node_properties=node_summary(seen),
         job_definition=seen.definition,
         share_identifier=seen.share or None,
         is_cancelled=True if seen.kinds & CANCEL else None,
@@ -306,7 +316,7 @@ def job_summary(realm: Realm, seen: Seen, unit: str = "VCPU") -> JobSummary:
 
 
 def _array_summary(seen: Seen) -> ArrayPropertiesSummary | None:
-    if not seen.size:
+    if not seen.size or seen.main >= 0:
         return None
     if not seen.parent:
         return ArrayPropertiesSummary(index=seen.index)
@@ -338,6 +348,7 @@ def definition_view(definition: Definition, tags: dict[str, str]) -> JobDefiniti
         platform_capabilities=asked.platform_capabilities,
         ecs_properties=asked.ecs_properties,
         eks_properties=asked.eks_properties,
-        container_orchestration_type="EKS" if asked.eks_properties is not None else "ECS",
+        node_properties=asked.node_properties,
+        container_orchestration_type="EKS" if platforms_of(asked) == ["EKS"] else "ECS",
         consumable_resource_properties=asked.consumable_resource_properties,
     )

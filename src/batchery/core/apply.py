@@ -194,8 +194,9 @@ def placed(world: World, change: Placed) -> None:
     assert key.serial == task.serial + 1
     used = job.tasks[job.speaker].used if job.gang and job.speaker in job.tasks else task.used
     attempt = Attempt(key, used, change.environment, change.resources, OFFERED, change.at)
-    attempt.log_group = job.shape.log_group
-    attempt.log_stream = f"{job.shape.log_prefix}/{task_id(key)}"
+    logs = job.shape.logs_of(key.index)
+    attempt.log_group = logs.group
+    attempt.log_stream = f"{logs.prefix}/{task_id(key)}"
     task.serial += 1
     task.live = attempt
     _move(world, job, ((key.index, key.index + 1),), OFFERED)

@@ -262,7 +262,7 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
         found.status_reason,
         cmd.cpu_ms,
         cmd.peak_mib,
-        cmd.containers if job.shape.streams else (),
+        cmd.containers if job.shape.logs_of(task.index).streams else (),
     )
     if job.gang:
         over = gang.node_over if other else gang.main_over

@@ -1,6 +1,9 @@
 """What a task takes, and where tasks that take the same stand in line. Units: thousandths of a vCPU, MiB."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+#: Kinds of environments that run no multi-node jobs (user guide, "Multi-node parallel jobs").
+NO_GANGS: Final = frozenset({"SPOT", "FARGATE", "FARGATE_SPOT", "EKS_SPOT", "UNMANAGED"})
 
 
 class Resources(NamedTuple):

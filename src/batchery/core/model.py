@@ -22,12 +22,14 @@ from batchery.core.capacity import Capacity as Capacity
 from batchery.core.capacity import Policy as Policy
 from batchery.core.capacity import Site as Site
 from batchery.core.capacity import Words as Words
+from batchery.core.demand import NO_GANGS as NO_GANGS
 from batchery.core.demand import Demand as Demand
 from batchery.core.demand import Entry as Entry
 from batchery.core.demand import Lane as Lane
 from batchery.core.demand import Resources as Resources
 from batchery.core.ends import ContainerEnd as ContainerEnd
-from batchery.core.keys import CHILD, NODE
+from batchery.core.keys import CHILD as CHILD
+from batchery.core.keys import NODE as NODE
 from batchery.core.keys import AttemptKey as AttemptKey
 from batchery.core.keys import Realm as Realm
 from batchery.core.keys import Ref as Ref
@@ -85,6 +87,14 @@ class Rule(Struct, frozen=True, gc=False):
     on_exit_code: str | None = None
 
 
+class Logs(NamedTuple):
+    """Where the output of a task goes: see the members of Shape."""
+
+    group: str
+    prefix: str
+    streams: tuple[tuple[str, str, str], ...]
+
+
 class Shape(Struct, frozen=True):
     """What scheduling and retrying need to know of an effective spec. Interned: jobs alike share one."""
 
@@ -102,6 +112,11 @@ class Shape(Struct, frozen=True):
     log_group: str = "/aws/batch/job"
     log_prefix: str = ""  #: of the stream name: "<definition name or awslogs-stream-prefix>/<container>"
     streams: tuple[tuple[str, str, str], ...] = ()  #: of several containers each: name, log group, log prefix
+    logs: tuple[Logs, ...] = ()  #: of a multi-node job whose nodes differ in it: each one's
+
+    def logs_of(self, index: int) -> Logs:
+        """Of one task."""
+        return self.logs[index] if self.logs else Logs(self.log_group, self.log_prefix, self.streams)
 
 
 class Need(NamedTuple):

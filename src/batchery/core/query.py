@@ -234,7 +234,7 @@ def _facts(
         created=job.created,
         size=job.size,
         main=job.speaker if job.gang else -1,
-        vcpus=job.shape.resources.vcpus,
+        vcpus=job.shape.gang[number].vcpus if job.gang and number is not None else job.shape.resources.vcpus,
         share=job.share,
         code=code,
         asked_kind=kinds,

@@ -41,6 +41,7 @@ from batchery.core.locks import Left
 from batchery.core.model import (
     DELETING,
     ENABLED,
+    NO_GANGS,
     UPDATING,
     VALID,
     AttemptKey,
@@ -70,6 +71,10 @@ TOO_LARGE: Final = (
 
 #: Of a head that fits, where the machines and not the environment's maxvCpus are what is short.
 SHORT: Final = f"{NO_CAPACITY} - Service cannot fulfill the capacity requested for instance type [host]"
+
+NOT_MULTI_NODE: Final = (
+    "MISCONFIGURATION:EC2_INSTANCE_CONFIGURATION_UNSUPPORTED - CE(s) of this kind cannot run multi-node parallel jobs."
+)
 
 AHEAD_WORK: Final = 500  #: ms of work to hold beyond capacity
 AHEAD_PACE: Final = 1_000  #: only for classes whose tasks take less, ms
@@ -143,6 +148,8 @@ class Free:
 def could_ever(world: World, environment: Environment, demand: Demand) -> str:
     """Why this environment could not take such a task even when empty; "" if it could."""
     asked = demand.resources
+    if demand.nodes and environment.kind in NO_GANGS:
+        return NOT_MULTI_NODE
     if asked.vcpus > environment.max_vcpus:
         return TOO_MANY_VCPUS
     capacity = sites.of(world, environment.arn).capacity

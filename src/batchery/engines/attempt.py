@@ -82,7 +82,7 @@ class Attempt:
         if self.news is not None:
             return self.news
         if self.started:
-            return News(STARTED, self.key, self.started)
+            return News(STARTED, self.key, self.started, address=self.slip.address)
         return News(STARTING, self.key, self.starting) if self.starting else None
 
     @property

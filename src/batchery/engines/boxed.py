@@ -63,6 +63,7 @@ class Boxed:
         self.key = key
         self.name = name  # of the container; it serves as its id
         self.facts = facts
+        self.address = facts.address
         self.share = share
         self.order = order
         self.starting = 0
@@ -94,7 +95,7 @@ class Boxed:
         if self.report is not None:
             return self.report
         if self.started:
-            return Started(self.key, self.started)
+            return Started(self.key, self.started, self.address)
         return Starting(self.key, self.starting) if self.starting else None
 
     def doom(self, cause: str, grace: int) -> None:
@@ -298,7 +299,8 @@ class Boxed:
             self.oom = OomWatch(box.pid)
         self.meter.sample()
         asyncio.get_running_loop().call_later(0.1, self.meter.sample)
-        self.engine.tell(Started(self.key, self.started, box.address))
+        self.address = box.address or self.facts.address
+        self.engine.tell(Started(self.key, self.started, self.address))
 
     def _tell_starting(self) -> None:
         if not self.starting:

@@ -240,6 +240,7 @@ class ContainerEngine:
                 share.vcpus,
                 share.memory,
                 share.gpus,
+                address=order.address if self.settings.network == "host" else "",
             )
             self._begin(Boxed(self, task.key, PREFIX + order.task_id, facts, share, order))
 

@@ -36,6 +36,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     memory: int
     gpus: tuple[int, ...]
     before: int = 0  # bytes in the log that are not the container's
+    address: str = ""  # of a node of a multi-node job, where the network is the host's
 
 
 class _Camel(msgspec.Struct, rename="camel"):

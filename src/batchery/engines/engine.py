@@ -71,6 +71,15 @@ class Sharing(Struct, frozen=True):
     group: int = -1  # that owns their scratch space, -1 for none
 
 
+class Node(Struct, frozen=True):
+    """Which node of a multi-node job an order is. ``main_key``: the attempt of its main node, ordered first."""
+
+    index: int
+    main: int
+    nodes: tuple[Resources, ...]  # what each takes
+    main_key: AttemptKey
+
+
 class Order(Struct, frozen=True):
     """Everything an engine needs to run one attempt."""
 
@@ -82,7 +91,8 @@ class Order(Struct, frozen=True):
     pool_vcpus: int  # thousandths of a vCPU in that pool
     environment_name: str
     timeout: int = 0  # ms from the start, 0 for none; the engine enforces it even when the server is away
-    address_index: int = 0  # reserved for gangs
+    address: str = ""  # of a node of a multi-node job: one of this host's own, where the engine knows no other
+    node: Node | None = None
     several: bool = False  # a pod: its containers are told apart, even if there is only one
     sharing: Sharing = Sharing()
     engine: str = ""  # which of several engines it is for

@@ -38,6 +38,7 @@ class Slip(Struct, omit_defaults=True):
     aside: list[str] = []  # those of them that do not decide
     logs: list[str] = []  # and of each the log
     tale: str = ""  # what their process tells (podfiles.py)
+    address: str = ""  # of a node of a multi-node job
 
 
 class Boot(Struct, tag="boot", omit_defaults=True):

@@ -59,7 +59,7 @@ class CgroupSet:
 
 def slip_of(task: Task, share: Share, keep: bool, directory: Path) -> Slip:
     """``directory``: the agent's own."""
-    slip = Slip(task.key, task.name, task.log_path, task.timeout, task.grace, share, keep=keep)
+    slip = Slip(task.key, task.name, task.log_path, task.timeout, task.grace, share, keep=keep, address=task.address)
     if task.pod:
         slip.places = [place.name for place in task.pod]
         slip.aside = [place.name for place in task.pod if not place.decides]

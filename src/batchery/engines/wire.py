@@ -63,6 +63,7 @@ class Task(Struct, array_like=True, frozen=True):
     grace: int  # ms between SIGTERM and SIGKILL at a timeout
     limits: tuple[tuple[str, int, int], ...] = ()  # ulimits: name, soft, hard
     pod: tuple[Place, ...] = ()  # several containers; then argv, environment and limits above are nobody's
+    address: str = ""  # of a node of a multi-node job, to be told when it runs
 
 
 class News(Struct, array_like=True, frozen=True):
@@ -80,6 +81,7 @@ class News(Struct, array_like=True, frozen=True):
     peak_mib: int = 0
     host: str = ""
     containers: tuple[ContainerEnd, ...] = ()  # of several
+    address: str = ""
 
 
 class State(Struct, array_like=True, frozen=True):
@@ -215,13 +217,14 @@ def task_of(
         container.stop_timeout,
         limits,
         pod,
+        order.address,
     )
 
 
 def report_of(news: News) -> Report:
     """News in the port's own words."""
     if news.kind == STARTED:
-        return Started(news.key, news.at)
+        return Started(news.key, news.at, news.address)
     if news.kind == STARTING:
         return Starting(news.key, news.at)
     if news.kind == LOST:

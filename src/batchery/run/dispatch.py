@@ -17,10 +17,13 @@ from msgspec.structs import replace
 
 from batchery.config import Config
 from batchery.core.changes import Change, Submitted
+from batchery.core.index import timed
 from batchery.core.messages import Ack, Effect, Exited, Kill, Launch, Withdraw
 from batchery.core.model import START_FAILED, WITHDRAWN, AttemptKey, ContainerEnd, Job
-from batchery.engines.engine import Engine, EngineError, Order
+from batchery.engines.engine import Engine, EngineError, Node, Order
+from batchery.run.addresses import Addresses
 from batchery.run.filling import Filling
+from batchery.spec.nodes import node_docs
 from batchery.spec.order import order
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class Dispatcher:
         self._effects: list[Effect] = []
         self._wake = asyncio.Event()
         self._specs: OrderedDict[int, str] = OrderedDict()
+        self._addresses = Addresses()
         self._logs = Path(loop.config.logs)
         self._configs: dict[str, Config] = {}
         self._filling = Filling(lambda order: loop.vault.complete(order), self._unresolved, self._wake.set)
@@ -156,19 +160,24 @@ class Dispatcher:
         world = self._loop.world
         attempt = world.live[key]
         definition = world.definitions[job.definition]
+        definition_doc = definition.doc
+        if job.gang:
+            definition_doc, spec = node_docs(definition_doc, spec, key.index)
         return order(
             key=key,
             used=attempt.used,
-            size=job.size,
+            size=job.size if job.array else 0,
+            node=self._addresses.node_of(world, job, key) if job.gang else None,
+            gang=_gang(job, key) if job.gang else None,
             job_name=job.name,
             queue_name=world.queues[job.queue].name,
             realm=job.realm,
             environment=world.environments[attempt.environment],
             definition_name=definition.name,
-            definition_doc=definition.doc,
+            definition_doc=definition_doc,
             submit_doc=spec,
             resources=attempt.resources,
-            timeout=job.shape.timeout,
+            timeout=job.shape.timeout if timed(job, key.index) else 0,
             config=self._config_at(world.site_of[attempt.environment]),
             logs_dir=self._logs,
             own_addresses=self._loop.job_variables,
@@ -187,6 +196,14 @@ class Dispatcher:
         self._fail(order.key, words, order.containers[0].name)
 
     def _fail(self, key: AttemptKey, words: str, container: str = "") -> None:
-        streams = self._loop.world.jobs[key.job].shape.streams if key in self._loop.world.live else ()
+        world = self._loop.world
+        streams = world.jobs[key.job].shape.logs_of(key.index).streams if key in world.live else ()
         end = ContainerEnd(container or (streams[0][0] if streams else "default"), None, words)
         self._loop.report([Exited(key, self._loop.now(), START_FAILED, containers=(end,))])
+
+
+def _gang(job: Job, key: AttemptKey) -> Node:
+    """What the engine is told of the gang that a node is of."""
+    main = job.tasks[job.speaker].live
+    assert main is not None, "no node of a gang is launched but with its main node"
+    return Node(key.index, job.speaker, job.shape.gang, main.key)

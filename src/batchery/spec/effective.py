@@ -31,6 +31,7 @@ from batchery.api.shapes import (
     JobDependency,
     JobTimeout,
     KeyValuePair,
+    NodeOverrides,
     RegisterJobDefinitionRequest,
     ResourceRequirement,
     RetryStrategy,
@@ -60,6 +61,7 @@ class Overrides(Structure, kw_only=True):
     retry_strategy: RetryStrategy | None = None
     propagate_tags: bool | None = None
     timeout: JobTimeout | None = None
+    node_overrides: NodeOverrides | None = None
     scheduling_priority_override: int | None = None
     depends_on: list[JobDependency] | None = None
     consumable_resource_properties_override: ConsumableResourceProperties | None = None

@@ -6,7 +6,7 @@ Source: API_RegisterJobDefinition, user guide "Job definition parameters".
 
 import msgspec
 
-from batchery.api.shapes import ContainerProperties, RegisterJobDefinitionRequest
+from batchery.api.shapes import ContainerProperties, NodeProperties, RegisterJobDefinitionRequest
 from batchery.config import Limits
 from batchery.core.messages import Refused
 from batchery.spec.consumables import check_consumables
@@ -15,7 +15,8 @@ from batchery.spec.ecs import check_ecs
 from batchery.spec.eks import check_eks
 from batchery.spec.kinds import check_kinds
 from batchery.spec.names import NAME
-from batchery.spec.rules import check_legacy, check_needed, check_priority, check_retry, check_timeout, refuse_later
+from batchery.spec.nodes import check_nodes
+from batchery.spec.rules import check_legacy, check_needed, check_priority, check_retry, check_timeout
 
 
 def on_fargate(platforms: list[str] | None) -> bool:
@@ -28,12 +29,6 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
     if NAME.fullmatch(ask.job_definition_name) is None:
         raise Refused("Job definition name should match valid pattern", True)  # ours
     check_kinds(ask)
-    refuse_later(
-        (
-            ("type multinode", ask.type if ask.type == "multinode" else None),
-            ("nodeProperties", ask.node_properties),
-        )
-    )
     size = len(msgspec.json.encode(ask))
     if size > limits.definition_bytes:
         most, got = limits.definition_bytes // 1024, -(-size // 1024)
@@ -48,6 +43,22 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
         check_ecs(ask.ecs_properties, ask.platform_capabilities)
     elif ask.eks_properties is not None:
         check_eks(ask.eks_properties)
+    elif ask.node_properties is not None:
+        _check_node_ranges(ask.node_properties, ask.platform_capabilities, limits)
+
+
+def _check_node_ranges(properties: NodeProperties, platforms: list[str] | None, limits: Limits) -> None:
+    if on_fargate(platforms):
+        raise Refused("nodeProperties is not applicable for Fargate.", True)  # ours
+    check_nodes(properties, limits)
+    for one in properties.node_range_properties:
+        check_consumables(one.consumable_resource_properties, limits)
+        if one.container is not None:
+            check_properties(one.container, platforms)
+        elif one.ecs_properties is not None:
+            check_ecs(one.ecs_properties, platforms)
+        elif one.eks_properties is not None:
+            check_eks(one.eks_properties)
 
 
 def check_properties(container: ContainerProperties, platforms: list[str] | None) -> None:

@@ -18,17 +18,17 @@ from batchery.api.shapes import (
     SubmitJobRequest,
 )
 from batchery.config import Limits
-from batchery.core.keys import NODE
 from batchery.core.messages import Refused
-from batchery.core.model import N_TO_N, SEQUENTIAL, WHOLE, Need, Shape, task_ref
+from batchery.core.model import N_TO_N, NODE, SEQUENTIAL, WHOLE, Logs, Need, Shape, task_ref
 from batchery.spec.consumables import check_consumables
 from batchery.spec.ecs import check_ecs_override
 from batchery.spec.effective import Effective, Overrides, definition_of, effective
 from batchery.spec.eks import check_eks_override
 from batchery.spec.ekspod import check_pod_here
 from batchery.spec.names import JOB_NAME
+from batchery.spec.nodes import count_of, node_docs
 from batchery.spec.place import Place, check_mounted, placed
-from batchery.spec.pod import check_host_sharing
+from batchery.spec.pod import check_host_sharing, total
 from batchery.spec.registration import on_fargate
 from batchery.spec.rules import (
     check_command,
@@ -40,7 +40,6 @@ from batchery.spec.rules import (
     check_requirements,
     check_retry,
     check_timeout,
-    refuse_later,
 )
 from batchery.spec.shape import shape_of
 from batchery.spec.storage import check_host_process
@@ -78,7 +77,8 @@ def check_form(ask: SubmitJobRequest, size: int, limits: Limits) -> None:
     check_priority("schedulingPriorityOverride", ask.scheduling_priority_override)
     if ask.share_identifier is not None and SHARE_IDENTIFIER.fullmatch(ask.share_identifier) is None:
         raise Refused("shareIdentifier must be 1 to 255 letters and digits, and may end in *", True)  # ours
-    refuse_later((("nodeOverrides", ask.node_overrides),))
+    for one in (ask.node_overrides.node_property_overrides if ask.node_overrides else None) or ():
+        check_consumables(one.consumable_resource_properties_override, limits)
 
 
 def array_size(ask: SubmitJobRequest, limits: Limits) -> int:
@@ -105,6 +105,7 @@ def _text(ask: SubmitJobRequest, sent: ContainerOverrides | None) -> str:
         retry_strategy=ask.retry_strategy,
         propagate_tags=ask.propagate_tags,
         timeout=ask.timeout,
+        node_overrides=ask.node_overrides,
         consumable_resource_properties_override=ask.consumable_resource_properties_override,
         scheduling_priority_override=ask.scheduling_priority_override,
     )
@@ -156,6 +157,8 @@ def checked_shape(
     fargate = on_fargate(definition.platform_capabilities)
     sent = _decoder.decode(overrides)
     _check_kind(definition, sent, fargate)
+    if definition.node_properties is not None:
+        return _gang_shape(definition_doc, definition_name, overrides, override_limit, place)
     if sent.container_overrides is not None:
         _check_overrides(sent.container_overrides, given, fargate)
     merged = effective(definition_doc, overrides)
@@ -168,6 +171,27 @@ def checked_shape(
     if merged.override_bytes > override_limit:
         return msgspec.structs.replace(shape, fault=TOO_LONG.format(override_limit))
     return shape
+
+
+def _gang_shape(definition_doc: str, definition_name: str, overrides: str, override_limit: int, place: Place) -> Shape:
+    """That of the main node, which speaks for the job, and what is each node's own."""
+    properties = definition_of(definition_doc).node_properties
+    assert properties is not None
+    count = count_of(properties, _decoder.decode(overrides).node_overrides)
+    shapes = [
+        checked_shape(*own[:1], definition_name, *own[1:], override_limit, place)
+        for own in (node_docs(definition_doc, overrides, node) for node in range(count))
+    ]
+    main = shapes[properties.main_node]
+    logs = tuple(Logs(shape.log_group, shape.log_prefix, shape.streams) for shape in shapes)
+    return msgspec.structs.replace(
+        main,
+        resources=total([shape.resources for shape in shapes]),
+        gang=tuple(shape.resources for shape in shapes),
+        main=properties.main_node,
+        logs=logs if len(set(logs)) > 1 else (),
+        fault=next((shape.fault for shape in shapes if shape.fault), ""),
+    )
 
 
 def check_here(container: ContainerProperties, place: Place) -> None:
@@ -198,6 +222,7 @@ def _check_kind(definition: RegisterJobDefinitionRequest, sent: Overrides, farga
         ("containerOverrides", sent.container_overrides, definition.container_properties),
         ("ecsPropertiesOverride", sent.ecs_properties_override, definition.ecs_properties),
         ("eksPropertiesOverride", sent.eks_properties_override, definition.eks_properties),
+        ("nodeOverrides", sent.node_overrides, definition.node_properties),
     ):
         if given is not None and properties is None:
             raise Refused(f"{name} does not match the kind of the job definition")  # ours
@@ -209,7 +234,10 @@ def _check_kind(definition: RegisterJobDefinitionRequest, sent: Overrides, farga
 
 def platforms_of(definition: RegisterJobDefinitionRequest) -> list[str] | None:
     """Where a definition's jobs can run, for `runs_on`."""
-    return ["EKS"] if definition.eks_properties is not None else definition.platform_capabilities
+    ranges = definition.node_properties.node_range_properties if definition.node_properties is not None else ()
+    if definition.eks_properties is not None or any(one.eks_properties is not None for one in ranges):
+        return ["EKS"]
+    return definition.platform_capabilities
 
 
 def _check_overrides(sent: ContainerOverrides, given: ContainerProperties, fargate: bool) -> None:

@@ -242,7 +242,7 @@ def _attempts(dirty: Dirty, tables: dict[str, list[Any]], symbols: dict[str, Non
     for job, a in dirty.attempts.values():
         symbols[a.environment] = symbols[a.log_group] = None
         rows.append(_attempt(job.seq, a))
-        if job.shape.streams:
+        if job.shape.logs_of(a.key[1]).streams:
             _streams_of_several(job, a, streams, groups, symbols)
         elif a.started and a.log_stream:
             streams.append((job.seq, a.key[1], a.key[2], a.started, a.log_group, a.log_stream, "default", 0))
@@ -258,7 +258,7 @@ def _streams_of_several(
     if not began:
         return
     task = task_id(a.key)
-    for container, group, prefix in job.shape.streams:
+    for container, group, prefix in job.shape.logs_of(a.key[1]).streams:
         symbols[group] = None
         streams.append((job.seq, a.key[1], a.key[2], began, group, f"{prefix}/{task}", container, 1))
         groups.setdefault((realm_text(job.realm), group), began)

@@ -41,6 +41,7 @@ class JobRow(Struct, frozen=True):
     ended: int  # ms, 0 while open
     vcpus: int  # thousandths that one task asked for
     main: int  # of a multi-node job the index of its main node, -1 of others
+    gang: str = ""  # of a multi-node job what each node asked for: JSON [[vcpus, memory, gpus], ...]
 
 
 class EndedRow(Struct, frozen=True):

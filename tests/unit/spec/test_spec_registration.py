@@ -126,10 +126,6 @@ def test_refusals_in_aws_words_and_style(
 NODES: dict[str, Any] = {"numNodes": 1, "mainNode": 0, "nodeRangeProperties": []}
 
 
-def test_kind_whose_meaning_comes_later_is_named() -> None:
-    assert "type multinode" in refusal(type="multinode", containerProperties=None, nodeProperties=NODES).message
-
-
 ODD = [
     ({}, {"jobDefinitionName": "a b"}, "name should match"),
     ({}, {"jobDefinitionName": "x" * 129}, "name should match"),

@@ -98,7 +98,6 @@ def test_array_sizes(properties: Any, size: int) -> None:
         ({"retryStrategy": {}}, "RetryAttempts must be provided with retry strategy"),
         ({"retryStrategy": {"attempts": 11}}, "Retry attempts must be between 1 and 10"),
         ({"timeout": {"attemptDurationSeconds": 1}}, "Timeout must be at least 60 seconds"),
-        ({"nodeOverrides": {}}, "nodeOverrides"),
         (
             {"consumableResourcePropertiesOverride": {"consumableResourceList": [{"consumableResource": "a"}]}},
             "The quantity of consumable resource a must be at least 1",

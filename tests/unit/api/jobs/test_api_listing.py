@@ -246,7 +246,7 @@ def test_filters_do_not_apply_to_children(jobs: Any) -> None:
     [
         ({}, "Exactly one of"),
         ({"jobQueue": "default", "arrayJobId": "a"}, "Exactly one of"),
-        ({"multiNodeJobId": "a"}, "This is not supported by this version of Batchery: multiNodeJobId"),
+        ({"multiNodeJobId": "a", "arrayJobId": "a"}, "Exactly one of"),
         ({"jobQueue": "nope"}, "JobQueue nope not found."),
         ({"jobQueue": "default", "maxResults": 0}, "between 1 and 1000"),
         ({"jobQueue": "default", "maxResults": 1001}, "between 1 and 1000"),

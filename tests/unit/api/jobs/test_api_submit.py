@@ -85,7 +85,7 @@ def test_a_bare_name_is_the_highest_active_revision(jobs: Any) -> None:
         ),
         (
             {"nodeOverrides": {"numNodes": 2}},
-            "This is not supported by this version of Batchery: nodeOverrides",
+            "nodeOverrides does not match the kind of the job definition",
         ),
     ],
 )
