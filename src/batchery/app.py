@@ -99,7 +99,8 @@ def choose_engine(config: Config) -> Engine:
 
 
 def one_engine(config: Config) -> Engine:
-    """`engine` itself; "auto" is a container runtime that works, else host processes. Raises StartError."""
+    """`engine` itself; "auto" is a container runtime that works, with the host for images that cannot be had, or the
+    host alone. Raises StartError."""
     data, logs = Path(config.data), Path(config.logs)
     runtime = None
     try:
@@ -115,7 +116,12 @@ def one_engine(config: Config) -> Engine:
         raise StartError(str(error)) from None
     if runtime is None:
         return LocalEngine(data, config.process, logs_dir=logs)
-    return ContainerEngine(data, config.container, runtime, logs_dir=logs)
+    host = None
+    if config.engine == "auto":  # the container engine counts what both have, and hands out GPUs
+        process = replace(config.process, memory=config.container.memory, gpus=0)
+        shared = "process" in config.engines.all()  # that engine's agent has jobs of its own
+        host = LocalEngine(data / "auto" if shared else data, process, logs_dir=logs)
+    return ContainerEngine(data, config.container, runtime, logs_dir=logs, host=host)
 
 
 def choose_vault(settings: Secrets) -> Vault:

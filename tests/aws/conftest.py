@@ -20,6 +20,7 @@ ON_ENGINES = {
     "test_containers": ENGINES,
     "test_container_images": ENGINES,
     "test_secrets_engines": ("process", *ENGINES, "slurm"),
+    "test_container_crash": ENGINES,
 }
 
 

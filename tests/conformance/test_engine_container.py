@@ -209,6 +209,7 @@ async def crash(box) -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await engine.runtime.close()
+    engine.serving.end()
     box.reports.clear()
     await box.connect()
 

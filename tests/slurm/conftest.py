@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.conformance.conftest import SlurmRig
+from tests.conformance.rigs import SlurmRig
 from tests.outside.slurm import EVERY_DRIVER, HOWS
 
 from batchery.core.messages import Exited

@@ -13,19 +13,15 @@ import contextlib
 import logging
 import os
 import socket
-import subprocess
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-from msgspec.structs import replace
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from batchery.core.messages import Exited, Lost, Report, Started, Starting
-from batchery.core.model import EXIT, START_FAILED, TERMINATED, TIMEOUT, WITHDRAWN, AttemptKey, ContainerEnd
-from batchery.engines.containerspec import Facts, Properties, create_request, platform, properties
-from batchery.engines.engine import Container, Order
+from batchery.core.model import EXIT, START_FAILED, TIMEOUT, WITHDRAWN, AttemptKey, ContainerEnd
+from batchery.engines.containerspec import Facts
+from batchery.engines.engine import Order
 from batchery.engines.logindex import LogIndex
+from batchery.engines.making import DAEMON, Making, NoImage, NotStarted
 from batchery.engines.meter import Meter
 from batchery.engines.oomwatch import OomWatch
 from batchery.engines.room import Share
@@ -37,16 +33,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OUT_OF_MEMORY: Final = "OutOfMemoryError: Container killed due to memory usage"
-DAEMON: Final = "Error response from daemon: "
-AGAIN_S: Final = 0.5  # between two tries to reach the runtime, and between two SIGKILLs
+AGAIN_S: Final = 0.5  # between two tries to follow output, and between two SIGKILLs
 SHORT_S: Final = 0.25  # of a life: output is live from then on
 OUTPUT_S: Final = 30.0  # how long the rest of the output may take after the end
 
 log = logging.getLogger("batchery.container")
 
 
-class NotStarted(Exception):
-    """It cannot be started; the text is container.reason."""
+class Elsewhere(Exception):
+    """It goes on as a host process."""
 
 
 def wall() -> int:
@@ -68,7 +63,6 @@ class Boxed:
         self.order = order
         self.starting = 0
         self.started = 0
-        self.creating = False
         self.begun = order is None  # a start was sent: it is too late to take it back
         self.cause = ""
         self.deadline = 0.0  # SIGKILL comes then, on the loop's clock
@@ -128,6 +122,8 @@ class Boxed:
             report = await self._begin() or await self._watch()
         except asyncio.CancelledError:
             raise
+        except Elsewhere:
+            return
         except Exception as error:  # a fault of ours, or an answer that nobody understands: the job hears of it
             log.exception("%s cannot go on", self.key)
             await self._remove()
@@ -140,117 +136,35 @@ class Boxed:
         """None once it has been started."""
         if self.order is None:
             return None
-        preparing = asyncio.create_task(self._prepare(self.order))
+        making = Making(self, self.order)
+        preparing = asyncio.create_task(making.run())
         doomed = asyncio.create_task(self.doomed.wait())
         try:
             await asyncio.wait({preparing, doomed}, return_when=asyncio.FIRST_COMPLETED)
-            if self.creating or not self.doomed.is_set():
+            if making.creating or not self.doomed.is_set():
                 await preparing
         except NotStarted as error:
             await self._remove()
+            if isinstance(error, NoImage) and not self.doomed.is_set() and self.engine.elsewhere(self, str(error)):
+                raise Elsewhere from None
             return self._not_started(str(error))
         finally:
             for task in (preparing, doomed):
                 task.cancel()
             await asyncio.gather(preparing, doomed, return_exceptions=True)
         if self.doomed.is_set():
+            await self.engine.prologs.end(self.key)
             await self._remove()
             return self._not_started("")
         self.begun = True
+        if self.facts.timeout:
+            self.engine.serving.guard(self.engine.owner)
         try:
             await self._start()
         except RuntimeFault as fault:
             await self._remove()
             return self._not_started(f"CannotStartContainerError: {DAEMON}{fault.message}")
         return None
-
-    async def _prepare(self, order: Order) -> None:
-        """Image, prolog, container. Raises NotStarted."""
-        settings = self.engine.settings
-        wanted = properties(order.containers[0].spec)
-        await self._image(order.containers[0], wanted)
-        if settings.prolog:
-            self._tell_starting()
-            await self._prolog(order)
-        Path(self.facts.log_path).parent.mkdir(parents=True, exist_ok=True)
-        with open(self.facts.log_path, "ab") as file:
-            self.facts = replace(self.facts, before=file.tell())
-        try:
-            request = create_request(order, wanted, settings, self.engine.owner, self.facts, self.engine.room.gpus)
-        except ValueError as error:
-            raise NotStarted(f"CannotCreateContainerError: {error}") from None
-        await self._create(order.containers[0], wanted, request)
-
-    async def _create(self, container: Container, wanted: Properties, request: dict[str, Any]) -> None:
-        settings = self.engine.settings
-        for again in (True, False):
-            self.creating = True
-            try:
-                await self._sure(lambda: self.engine.runtime.create(self.name, request, platform(wanted)))
-                return
-            except RuntimeFault as fault:
-                if fault.status == 409 or "already in use" in fault.message:
-                    return  # ours: the answer to a create before this one was lost
-                if not again or "no such image" not in fault.message.lower():
-                    raise NotStarted(f"CannotCreateContainerError: {DAEMON}{fault.message}") from None
-            self.creating = False
-            if settings.pull == "never":
-                raise NotStarted(
-                    f'CannotPullContainerError: image {container.image} is not here, and container.pull is "never"'
-                )
-            await self._pull(container, wanted)
-
-    async def _image(self, container: Container, wanted: Properties) -> None:
-        """What has to be seen to before a container can be made of it. Raises NotStarted."""
-        asked, policy = platform(wanted), self.engine.settings.pull
-        if policy == "always":
-            await self._pull(container, wanted)
-        if not asked:
-            return
-        here = await self._sure(lambda: self.engine.runtime.image(container.image))
-        if policy == "missing" and (here is None or not here.fits(asked)):
-            await self._pull(container, wanted)
-            here = await self._sure(lambda: self.engine.runtime.image(container.image))
-        if here is not None and not here.fits(asked):
-            raise NotStarted(
-                f"CannotPullContainerError: image {container.image} is for {here.system}/{here.architecture}, and "
-                f"runtimePlatform asks for {asked}"
-            )
-
-    async def _pull(self, container: Container, wanted: Properties) -> None:
-        self._tell_starting()
-        try:
-            await self.engine.pulls.get(container.image, platform(wanted), container.login)
-        except RuntimeFault as fault:
-            raise NotStarted(f"CannotPullContainerError: {DAEMON}{fault.message}") from None
-        except OSError as error:
-            raise NotStarted(f"CannotPullContainerError: {error}") from None
-
-    async def _prolog(self, order: Order) -> None:
-        """On the host, in the job's environment, its output in the job's log. Raises NotStarted."""
-        Path(self.facts.log_path).parent.mkdir(parents=True, exist_ok=True)
-        environment = {"PATH": os.defpath, **order.containers[0].environment, "BATCHERY_ATTEMPT": str(self.key)}
-        with open(self.facts.log_path, "ab") as output:
-            try:
-                process = subprocess.Popen(
-                    self.engine.settings.prolog,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise NotStarted(f"CannotStartContainerError: prolog: {error.strerror}") from None
-        try:
-            while (code := process.poll()) is None:
-                await asyncio.sleep(0.02)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, 9)
-                process.wait()
-        if code:
-            raise NotStarted(f"CannotStartContainerError: prolog exited with {code}")
 
     async def _start(self) -> None:
         """Once: after a lost connection the runtime is asked whether it had begun. Raises RuntimeFault."""
@@ -259,14 +173,14 @@ class Boxed:
                 await self.engine.runtime.start(self.name)
                 return
             except (ConnectionError, TimeoutError):
-                box = await self._sure(lambda: self.engine.runtime.inspect(self.name))
+                box = await self.engine.sure(lambda: self.engine.runtime.inspect(self.name))
                 if box is None or box.state != "created":
                     return
 
     # ---------------------------------------------------------------------------------------------- while it runs
 
     async def _watch(self) -> Exited | Lost:
-        box = await self._sure(lambda: self.engine.runtime.inspect(self.name))
+        box = await self.engine.sure(lambda: self.engine.runtime.inspect(self.name))
         if box is not None:
             self._tell_started(box)
         output = asyncio.create_task(self._follow())
@@ -276,7 +190,7 @@ class Boxed:
             while box is not None and box.state != "exited":
                 with contextlib.suppress(ConnectionError, TimeoutError, RuntimeFault):
                     await self.engine.runtime.wait(self.name)
-                box = await self._sure(lambda: self.engine.runtime.inspect(self.name))
+                box = await self.engine.sure(lambda: self.engine.runtime.inspect(self.name))
                 if box is not None and box.state != "exited":
                     await asyncio.sleep(0.02)
             self.exited.set()
@@ -302,7 +216,7 @@ class Boxed:
         self.address = box.address or self.facts.address
         self.engine.tell(Started(self.key, self.started, self.address))
 
-    def _tell_starting(self) -> None:
+    def tell_starting(self) -> None:
         if not self.starting:
             self.starting = wall()
             self.engine.tell(Starting(self.key, self.starting))
@@ -331,7 +245,7 @@ class Boxed:
 
     async def _signal(self, name: str) -> None:
         try:
-            await self._sure(lambda: self.engine.runtime.kill(self.name, name))
+            await self.engine.sure(lambda: self.engine.runtime.kill(self.name, name))
         except RuntimeFault as fault:
             log.debug("%s to %s: %s", name, self.key, fault.message)  # it is ending by itself
 
@@ -383,18 +297,11 @@ class Boxed:
         cause = self.cause or START_FAILED
         return Exited(self.key, wall(), cause, containers=() if cause == WITHDRAWN else (end,))
 
+    async def clear(self) -> None:
+        """Its end is committed: nothing is left of it. Raises RuntimeFault and OSError."""
+        self.engine.prologs.forget(self.key)
+        await self.engine.runtime.remove(self.name)
+
     async def _remove(self) -> None:
         with contextlib.suppress(RuntimeFault):
-            await self._sure(lambda: self.engine.runtime.remove(self.name))
-
-    async def _sure(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask until the runtime answers. Raises RuntimeFault."""
-        while True:
-            try:
-                return await ask()
-            except (ConnectionError, TimeoutError) as error:
-                self.engine.unreachable(error)
-                await asyncio.sleep(AGAIN_S)
-
-
-__all__ = ["TERMINATED", "Boxed", "NotStarted"]
+            await self.engine.sure(lambda: self.engine.runtime.remove(self.name))

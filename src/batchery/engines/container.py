@@ -9,13 +9,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from batchery.config import Container
@@ -23,13 +21,17 @@ from batchery.core.messages import Exited, Report
 from batchery.core.model import NO_CAPACITY, TERMINATED, WITHDRAWN, AttemptKey, Capacity
 from batchery.engines.boxed import Boxed, wall
 from batchery.engines.cgroups import host_memory_mib
-from batchery.engines.containerspec import ATTEMPT, FACTS, OWNER, Facts
-from batchery.engines.engine import EngineError, Order, Survey
+from batchery.engines.containerspec import ATTEMPT, FACTS, OWNER, Facts, facts_of, key_of
+from batchery.engines.engine import Engine, EngineError, Order, Survey
 from batchery.engines.host import count_gpus
+from batchery.engines.hosted import Hosted, HostSide
 from batchery.engines.logindex import PERIOD
+from batchery.engines.prologs import Prologs
 from batchery.engines.pulls import Pulls
 from batchery.engines.room import Room, Share
 from batchery.engines.runtime import Box, Runtime, RuntimeFault
+from batchery.engines.serving import Serving
+from batchery.engines.ulimits import own_limits
 from batchery.engines.wire import task_of
 
 AHEAD: Final = 16  # placements beyond capacity: containers take a tenth of a second at least
@@ -37,14 +39,19 @@ REMEMBERED: Final = 10_000
 LOOKS: Final = 2  # rounds of sampling that an order is held for in vain
 REMOVALS: Final = 4  # at a time
 PREFIX: Final = "batchery-"
+AGAIN_S: Final = 0.5  # between two tries to reach the runtime
+
+T = TypeVar("T")
 
 log = logging.getLogger("batchery.container")
 
 
 class ContainerEngine:
-    """``data_dir`` names whose containers they are; ``logs_dir`` is where output goes."""
+    """``data_dir`` says whose containers they are, ``logs_dir`` where output goes, ``host`` runs what has no image."""
 
-    def __init__(self, data_dir: Path, settings: Container, runtime: Runtime, *, logs_dir: Path) -> None:
+    def __init__(
+        self, data_dir: Path, settings: Container, runtime: Runtime, *, logs_dir: Path, host: Engine | None = None
+    ) -> None:
         self.settings = settings
         self.runtime = runtime
         self.name = runtime.name
@@ -54,10 +61,14 @@ class ContainerEngine:
         self.room = Room(settings.memory or host_memory_mib(), settings.gpus if settings.gpus >= 0 else count_gpus())
         self._facts: dict[str, str] = {}
         self._orders: dict[AttemptKey, Order] = {}  # held
-        self._attempts: dict[AttemptKey, Boxed] = {}
+        self._attempts: dict[AttemptKey, Boxed | Hosted] = {}
         self._refused: dict[AttemptKey, str] = {}
         self._acked: dict[AttemptKey, None] = {}
+        self.patience = LOOKS
         self._looks: dict[AttemptKey, int] = {}
+        self.host = HostSide(host, data_dir) if host is not None else None
+        self.prologs = Prologs(data_dir, settings.prolog)
+        self.serving = Serving(data_dir, runtime.socket, runtime.service)
         self.pulls = Pulls(runtime, settings.registries)
         self._aside: set[asyncio.Task[None]] = set()
         self._removing = asyncio.Semaphore(REMOVALS)
@@ -74,6 +85,9 @@ class ContainerEngine:
         try:
             self._logs.mkdir(parents=True, exist_ok=True)
             self.owner = owner_of(self._data)
+            await self.serving.begin()
+            if self.runtime.service:
+                self.serving.guard(self.owner)
             said = await self.runtime.look()
             self.name = self.runtime.name
             self._facts = {"engine": self.name, **said}
@@ -84,6 +98,9 @@ class ContainerEngine:
             raise EngineError(f"{self.name} does not work: {fault.message}") from None
         except (OSError, TimeoutError) as error:
             raise EngineError(f"{self.name} does not answer: {error}") from None
+        self.prologs.prune()
+        if self.host is not None:
+            await self.host.start(self)
         self._ticker = asyncio.create_task(self._tick())
 
     async def _adopt(self, found: list[Box]) -> None:
@@ -99,6 +116,8 @@ class ContainerEngine:
             share = Share(facts.pool, facts.vcpus, facts.memory, facts.gpus)
             boxed = Boxed(self, key, box.id, facts, share, None)
             boxed.started = box.started
+            if facts.timeout:
+                self.serving.guard(self.owner)
             self.room.take_again(share)
             self._begin(boxed)
             if box.state == "exited":
@@ -116,9 +135,13 @@ class ContainerEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.pulls.close()
+        if self.host is not None:
+            await self.host.close()
         if self._aside:
             await asyncio.wait(self._aside, timeout=10)
-        await self.runtime.close()
+        live = any(boxed.report is None for boxed in self._attempts.values())
+        await self.runtime.close(leave=live and self.serving.guarded)
+        self.serving.end()
         self._arrived.set()
 
     # ---------------------------------------------------------------------------------------------- effects
@@ -130,7 +153,9 @@ class ContainerEngine:
         for order in orders:
             key = order.key
             known = self._attempts.get(key)
-            if known is not None:
+            if isinstance(known, Hosted) and self.host is not None and known.report is None:
+                self.host.again(order, known.share, self.room.gpus)
+            elif known is not None:
                 self._tell_again(known)
             elif key in self._refused:
                 self._hand_back(key, self._refused[key])
@@ -145,6 +170,7 @@ class ContainerEngine:
             boxed = self._attempts.get(key)
             if boxed is None:
                 self._refuse(key, WITHDRAWN)
+                self.prologs.kill(key)
                 if self._drop(key):
                     self._hand_back(key, WITHDRAWN)
             elif boxed.report is not None:
@@ -170,9 +196,7 @@ class ContainerEngine:
             if boxed is not None and boxed.report is not None:
                 del self._attempts[key]
                 self._remember(self._acked, key, None)
-                task = asyncio.create_task(self._remove(boxed))
-                self._aside.add(task)
-                task.add_done_callback(self._aside.discard)
+                self._later(boxed)
 
     async def survey(self) -> dict[AttemptKey, Survey]:
         found = {key: Survey(key, "held") for key in self.room.held}
@@ -198,6 +222,7 @@ class ContainerEngine:
             "network": self.settings.network,
             "memory": f"{room.memory} MiB",
             "gpus": str(room.gpus),
+            **({"images": self.host.facts()} if self.host is not None else {}),
         }
 
     # ---------------------------------------------------------------------------------------------- of attempts
@@ -206,15 +231,52 @@ class ContainerEngine:
         self._inbox.append(report)
         self._arrived.set()
 
-    def over(self, boxed: Boxed) -> None:
+    def over(self, boxed: Boxed | Hosted) -> None:
         """It has ended: told, and its room given to the next."""
         assert boxed.report is not None
         if isinstance(boxed.report, Exited) and boxed.report.cause == WITHDRAWN:
             del self._attempts[boxed.key]
             self._refuse(boxed.key, WITHDRAWN)
+            if isinstance(boxed, Hosted):
+                self._later(boxed)
         self.tell(boxed.report)
         self.room.give(boxed.share)
         self._admit()
+
+    def elsewhere(self, boxed: Boxed, why: str) -> bool:
+        """It has no image: whether it goes on as a host process."""
+        if self.host is None or boxed.order is None:
+            return False
+        self.host.lacks(boxed.order.containers[0].image, why)
+        self._attempts[boxed.key] = self.host.take(boxed.order, boxed.share, self.room.gpus, boxed.status())
+        return True
+
+    def take_in(self, hosted: Hosted) -> None:
+        """One that a server before this one gave to the host."""
+        self._attempts[hosted.key] = hosted
+        if hosted.report is None:
+            self.room.take_again(hosted.share)
+
+    def heard(self, report: Report) -> None:
+        """Of the host."""
+        hosted = self._attempts.get(report.key)
+        if not isinstance(hosted, Hosted):
+            return
+        over = hosted.report is not None
+        hosted.heard(report)
+        if hosted.report is not None and not over:
+            self.over(hosted)
+        else:
+            self.tell(report)
+
+    async def sure(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until the runtime answers. Raises RuntimeFault."""
+        while True:
+            try:
+                return await ask()
+            except (ConnectionError, TimeoutError) as error:
+                self.unreachable(error)
+                await asyncio.sleep(AGAIN_S)
 
     def unreachable(self, error: Exception) -> None:
         """Say so, once in a while."""
@@ -248,14 +310,19 @@ class ContainerEngine:
         self._attempts[boxed.key] = boxed
         boxed.task = asyncio.create_task(boxed.live())
 
-    async def _remove(self, boxed: Boxed) -> None:
+    def _later(self, boxed: Boxed | Hosted) -> None:
+        task = asyncio.create_task(self._discard(boxed))
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    async def _discard(self, boxed: Boxed | Hosted) -> None:
         async with self._removing:
             try:
-                await self.runtime.remove(boxed.name)
+                await boxed.clear()
             except (RuntimeFault, OSError, TimeoutError) as error:
                 log.warning("the container of %s stays for now: %s", boxed.key, error)
 
-    def _tell_again(self, boxed: Boxed) -> None:
+    def _tell_again(self, boxed: Boxed | Hosted) -> None:
         report = boxed.status()
         if report is not None:
             self.tell(report)
@@ -285,20 +352,12 @@ class ContainerEngine:
             live = [boxed for boxed in self._attempts.values() if boxed.report is None]
             for boxed in live:
                 boxed.sample(now)
+            self.serving.reap()
             self._looks = {key: self._looks.get(key, 0) + 1 for key in self.room.held} if live else {}
-            for key in [key for key, looks in self._looks.items() if looks > LOOKS]:
+            for key in [key for key, looks in self._looks.items() if looks > self.patience]:
                 self._drop(key)
                 self._refuse(key, NO_CAPACITY)
                 self._hand_back(key, NO_CAPACITY)
-
-
-def own_limits() -> dict[str, str]:
-    """At most ours: where a request names none Podman asks for millions, which only who may raise limits gets."""
-    found = {}
-    for name, number, most in (("nofile", resource.RLIMIT_NOFILE, 1 << 20), ("nproc", resource.RLIMIT_NPROC, 1 << 15)):
-        soft, hard = (most if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(number))
-        found[name] = f"{min(soft, most)}:{min(hard, most)}"
-    return found
 
 
 def owner_of(data: Path) -> str:
@@ -311,19 +370,3 @@ def owner_of(data: Path) -> str:
     new.write_text(secrets.token_hex(16) + "\n")
     os.replace(new, path)
     return path.read_text().strip()
-
-
-def key_of(text: str) -> AttemptKey | None:
-    """The key that `str` made this of."""
-    job, _, rest = text.partition(":")
-    index, _, serial = rest.partition(":")
-    if not (job and index.isdigit() and serial.isdigit()):
-        return None
-    return AttemptKey(job, int(index), int(serial))
-
-
-def facts_of(text: str) -> Facts | None:
-    try:
-        return msgspec.json.decode(text, type=Facts)
-    except msgspec.DecodeError:
-        return None

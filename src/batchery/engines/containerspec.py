@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from batchery.config import Container as Settings
+from batchery.core.model import AttemptKey
 from batchery.engines.engine import Order
 
 ATTEMPT: Final = "batchery.attempt"  #: label: the attempt's key
@@ -37,6 +38,22 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     gpus: tuple[int, ...]
     before: int = 0  # bytes in the log that are not the container's
     address: str = ""  # of a node of a multi-node job, where the network is the host's
+
+
+def key_of(text: str) -> AttemptKey | None:
+    """The key that `str` made this of."""
+    job, _, rest = text.partition(":")
+    index, _, serial = rest.partition(":")
+    if not (job and index.isdigit() and serial.isdigit()):
+        return None
+    return AttemptKey(job, int(index), int(serial))
+
+
+def facts_of(text: str) -> Facts | None:
+    try:
+        return msgspec.json.decode(text, type=Facts)
+    except msgspec.DecodeError:
+        return None
 
 
 class _Camel(msgspec.Struct, rename="camel"):

@@ -33,6 +33,8 @@ class DockerApi:
     def __init__(self, socket_path: str, name: str = "docker") -> None:
         self.name = name
         self.version = ""
+        self.socket = socket_path
+        self.service = 0
         self.http = UnixHttp(socket_path)
 
     async def look(self) -> dict[str, str]:
@@ -132,7 +134,7 @@ class DockerApi:
                 if "no such container" not in fault.message.lower():
                     raise
 
-    async def close(self) -> None:
+    async def close(self, *, leave: bool = False) -> None:
         await self.http.close()
 
     async def _ask(

@@ -52,6 +52,8 @@ class Runtime(Protocol):
 
     name: str  # docker | podman
     version: str
+    socket: str  # where its API is
+    service: int  # pid of what has to be ended with it, 0 for nothing
 
     async def look(self) -> dict[str, str]:
         """Whether it works: what it says of itself. Raises RuntimeFault or ConnectionError."""
@@ -95,4 +97,6 @@ class Runtime(Protocol):
         """All containers with ``name=value``, running or not."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self, *, leave: bool = False) -> None:
+        """Let go of it. ``leave``: somebody else ends the service."""
+        ...
