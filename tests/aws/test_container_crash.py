@@ -76,7 +76,7 @@ def test_time_limits_hold_while_no_server_is_there(pipeline: Pipeline, tmp_path:
     script = "trap 'echo term >>{0}.term; {1}' TERM; echo $$ >{0}.pid; while :; do sleep 0.05; echo >{0}.alive; done"
     marks = [tmp_path / name for name in ("heeds", "ignores", "unlimited")]
     jobs = {}
-    for mark, then, limit in ((marks[2], ":", 0), (marks[1], ":", 4), (marks[0], "exit 3", 4)):
+    for mark, then, limit in ((marks[2], ":", 0), (marks[1], ":", 6), (marks[0], "exit 3", 6)):
         members = {"timeout": {"attemptDurationSeconds": limit}} if limit else {}
         jobs[mark] = pipeline.submit("default", pipeline.definition(["sh", "-c", script.format(mark, then)]), **members)
         until(mark.with_suffix(".pid").exists, f"{mark.name} runs")

@@ -141,7 +141,7 @@ class ContainerEngine:
             await asyncio.wait(self._aside, timeout=10)
         live = any(boxed.report is None for boxed in self._attempts.values())
         await self.runtime.close(leave=live and self.serving.guarded)
-        self.serving.end()
+        self.serving.end(dismiss=not live)
         self._arrived.set()
 
     # ---------------------------------------------------------------------------------------------- effects

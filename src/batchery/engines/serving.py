@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -75,8 +76,12 @@ class Serving:
                     return
             self._pid = 0
 
-    def end(self) -> None:
-        """The warden may wake."""
+    def end(self, dismiss: bool = False) -> None:
+        """The warden may wake, or has nothing to wake for."""
+        if dismiss and self.guarded:
+            os.kill(self._pid, signal.SIGTERM)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

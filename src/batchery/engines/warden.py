@@ -6,7 +6,7 @@ Theory of operation. A server holds a lock on SERVING for as long as it lives, h
 for that lock, and so sleeps as long as there is a server. Then it asks the runtime at SOCKET for the running containers
 of OWNER (a label), twice a second: one that is beyond its limit gets SIGTERM, and SIGKILL after its grace. Limits are
 in the containers' labels, so nothing is remembered here and nothing can be out of date. It ends when no container with
-a limit is left; when a server has come it sleeps again. The lock on MARK makes it the only one.
+a limit has been there for a while; when a server has come it sleeps again. The lock on MARK makes it the only one.
 
 SERVICE is the pid of a `podman system service` that nobody else would end, or 0: it is ended with this process.
 
@@ -24,12 +24,15 @@ import sys
 import time
 import urllib.parse
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 PERIOD_S = 0.5
+LINGER_S = 30.0  # after the last container with a limit: a start that a server asked for may still be under way
+ATTEMPT = "batchery.attempt"
 OWNER = "batchery.owner"
 FACTS = "batchery.facts"
-TIMEOUT, GRACE = 2, 3  # places in FACTS, in ms
+TIMEOUT, GRACE, POD = 2, 3, 9  # places in FACTS, in ms; of one container of several POD is a list,
+POD_TIMEOUT = 1  # which has the limit of all in this place
 _FRACTION = re.compile(r"\.\d+")
 
 
@@ -78,59 +81,77 @@ def seconds(text: str) -> float:
     return datetime.fromisoformat(_FRACTION.sub("", text).replace("Z", "+00:00")).timestamp()
 
 
+class Limited(NamedTuple):
+    """A running container with a limit. Times in seconds."""
+
+    box: str
+    attempt: str
+    timeout: float
+    grace: float
+
+
+def limited(listed: Any) -> Limited | None:
+    """From an entry of the list of containers; None if it has no limit."""
+    try:
+        facts = json.loads(listed["Labels"][FACTS])
+        pod = facts[POD] if len(facts) > POD else None
+        timeout = pod[POD_TIMEOUT] if pod else facts[TIMEOUT]
+        return (
+            Limited(listed["Id"], listed["Labels"][ATTEMPT], timeout / 1000, facts[GRACE] / 1000) if timeout else None
+        )
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
 class Guard:
-    """What it knows of the containers it has seen."""
+    """What it knows of the containers it has seen. The time of several begins with the last of them."""
 
     def __init__(self, path: str, owner: str) -> None:
         self.path, self.owner = path, owner
-        self.limits: dict[str, tuple[float, float]] = {}  # id -> when SIGTERM comes, when SIGKILL does
-        self.asked: set[str] = set()  # ids that got their SIGTERM
+        self.started: dict[str, float] = {}  # by id
+        self.asked: dict[str, float] = {}  # when an id got its SIGTERM
 
     def look(self) -> bool:
         """End what is late. False if no container has a limit."""
         wanted = json.dumps({"label": [f"{OWNER}={self.owner}"], "status": ["running"]})
         listed = ask(self.path, "GET", "/containers/json?" + urllib.parse.urlencode({"filters": wanted})) or []
-        limited = [one["Id"] for one in listed if self._limit(one)]
-        for box in limited:
-            self._enforce(box, time.time())
-        return bool(limited)
+        found = [one for one in map(limited, listed) if one is not None]
+        last: dict[str, float] = {}
+        for one in found:
+            last[one.attempt] = max(last.get(one.attempt, 0), self._began(one.box))
+        for one in found:
+            if time.time() >= last[one.attempt] + one.timeout:
+                self._end(one)
+        return bool(found)
 
-    def _limit(self, listed: Any) -> bool:
-        try:
-            facts = json.loads(listed["Labels"][FACTS])
-            timeout, grace = facts[TIMEOUT] / 1000, facts[GRACE] / 1000
-        except (KeyError, IndexError, TypeError, ValueError):
-            return False
-        if not timeout:
-            return False
-        if listed["Id"] not in self.limits:
-            said = ask(self.path, "GET", f"/containers/{listed['Id']}/json")
-            if said is None:
-                return False
-            end = seconds(said["State"]["StartedAt"]) + timeout
-            self.limits[listed["Id"]] = (end, max(end, time.time()) + grace)
-        return True
+    def _began(self, box: str) -> float:
+        if box not in self.started:
+            said = ask(self.path, "GET", f"/containers/{box}/json")
+            self.started[box] = seconds(said["State"]["StartedAt"]) if said is not None else 0
+        return self.started[box]
 
-    def _enforce(self, box: str, now: float) -> None:
-        term, kill = self.limits[box]
-        if now >= kill:
-            ask(self.path, "POST", f"/containers/{box}/kill?signal=SIGKILL")
-        elif now >= term and box not in self.asked:
-            ask(self.path, "POST", f"/containers/{box}/kill?signal=SIGTERM")
-            self.asked.add(box)
+    def _end(self, one: Limited) -> None:
+        if one.box not in self.asked:
+            ask(self.path, "POST", f"/containers/{one.box}/kill?signal=SIGTERM")
+            self.asked[one.box] = time.time()
+        elif time.time() >= self.asked[one.box] + one.grace:
+            ask(self.path, "POST", f"/containers/{one.box}/kill?signal=SIGKILL")
 
 
 def watch(serving: str, guard: Guard) -> None:
     """Until no server is there and nothing is left to do."""
     while True:
         os.close(lock(serving, wait=True))
+        seen = time.monotonic()
         while True:
             held = lock(serving, wait=False)
             if held < 0:
                 break  # a server has come
             os.close(held)
             try:
-                if not guard.look():
+                if guard.look():
+                    seen = time.monotonic()
+                elif time.monotonic() > seen + LINGER_S:
                     return
             except OSError as error:
                 print(f"the runtime does not answer: {error}", flush=True)
