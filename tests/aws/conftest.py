@@ -21,6 +21,7 @@ ON_ENGINES = {
     "test_container_images": ENGINES,
     "test_secrets_engines": ("process", *ENGINES, "slurm"),
     "test_container_crash": ENGINES,
+    "test_container_network": ENGINES,
 }
 
 

@@ -20,6 +20,8 @@ OWNER: Final = "batchery.owner"  #: label: which data directory's
 FACTS: Final = "batchery.facts"  #: label: `Facts`, what a later server needs
 MIB: Final = 1024 * 1024
 SHARES: Final = 1024  #: of one vCPU
+#: What a container on a bridge calls its host. Podman 4.3 takes Docker's "host-gateway" for an address.
+HOST_NAMES: Final = {"docker": "host.docker.internal", "podman": "host.containers.internal"}
 _PERMISSIONS: Final = {"READ": "r", "WRITE": "w", "MKNOD": "m"}
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "ECS_CONTAINER_METADATA_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
@@ -141,18 +143,24 @@ def platform(wanted: Properties) -> str:
 
 
 def create_request(
-    order: Order, wanted: Properties, settings: Settings, owner: str, facts: Facts, total_gpus: int
+    order: Order,
+    wanted: Properties,
+    settings: Settings,
+    owner: str,
+    facts: Facts,
+    total_gpus: int,
+    runtime: str = "docker",
 ) -> dict[str, Any]:
     """The body of ContainerCreate. ``total_gpus``: of this host. Raises ValueError for what cannot be said in it."""
     container = order.containers[0]
     variables = {**container.environment, **gpu_variables(facts.gpus, total_gpus)}
-    environment = reachable(variables, settings.network)
+    environment = reachable(variables, settings.network, HOST_NAMES[runtime])
     environment["BATCHERY_ATTEMPT"] = str(order.key)
     request: dict[str, Any] = {
         "Image": container.image,
         "Env": [f"{name}={value}" for name, value in environment.items()],
         "Labels": {ATTEMPT: str(order.key), OWNER: owner, FACTS: msgspec.json.encode(facts).decode()},
-        "HostConfig": host_config(order, wanted, settings, facts.gpus),
+        "HostConfig": host_config(order, wanted, settings, facts.gpus, runtime),
     }
     if container.command:
         request["Cmd"] = list(container.command)
@@ -164,7 +172,9 @@ def create_request(
     return request
 
 
-def host_config(order: Order, wanted: Properties, settings: Settings, gpus: Sequence[int]) -> dict[str, Any]:
+def host_config(
+    order: Order, wanted: Properties, settings: Settings, gpus: Sequence[int], runtime: str
+) -> dict[str, Any]:
     """HostConfig of ContainerCreate."""
     linux = wanted.linux_parameters or _Linux()
     resources = order.resources
@@ -187,8 +197,8 @@ def host_config(order: Order, wanted: Properties, settings: Settings, gpus: Sequ
         config["MemorySwap"] = (resources.memory + linux.max_swap) * MIB
         if linux.swappiness is not None:
             config["MemorySwappiness"] = linux.swappiness
-    if settings.network == "bridge":
-        config["ExtraHosts"] = ["host.docker.internal:host-gateway"]
+    if settings.network == "bridge" and runtime == "docker":  # Podman gives its name to every container
+        config["ExtraHosts"] = [f"{HOST_NAMES[runtime]}:host-gateway"]
     if gpus:
         ids = [str(index) for index in gpus]
         config["DeviceRequests"] = [{"Driver": "", "DeviceIDs": ids, "Capabilities": [["gpu"]]}]
@@ -247,19 +257,22 @@ def gpu_variables(gpus: Sequence[int], total: int) -> dict[str, str]:
     return {"NVIDIA_VISIBLE_DEVICES": ",".join(str(index) for index in gpus) or "void"}
 
 
-def reachable(environment: Mapping[str, str], network: str) -> dict[str, str]:
-    """The environment with endpoints that a container can reach: on a bridge, loopback is the container's own.
+def reachable(environment: Mapping[str, str], network: str, host: str) -> dict[str, str]:
+    """The environment with endpoints that a container can reach: on a bridge, loopback is the container's own, and
+    ``host`` is the name of this host.
 
     Only variables that AWS's SDKs read as endpoints are rewritten.
     """
     if network != "bridge":
         return dict(environment)
-    return {name: _of_host(value) if name.startswith(_ENDPOINTS) else value for name, value in environment.items()}
+    return {
+        name: _of_host(value, host) if name.startswith(_ENDPOINTS) else value for name, value in environment.items()
+    }
 
 
-def _of_host(url: str) -> str:
+def _of_host(url: str, host: str) -> str:
     parts = urlsplit(url)
     if parts.hostname not in _LOOPBACK:
         return url
     port = f":{parts.port}" if parts.port else ""
-    return parts._replace(netloc=f"host.docker.internal{port}").geturl()
+    return parts._replace(netloc=f"{host}{port}").geturl()

@@ -50,7 +50,7 @@ class Making:
             boxed.facts = replace(boxed.facts, before=file.tell())
         try:
             request = create_request(
-                self.order, self.wanted, engine.settings, engine.owner, boxed.facts, engine.room.gpus
+                self.order, self.wanted, engine.settings, engine.owner, boxed.facts, engine.room.gpus, engine.name
             )
         except ValueError as error:
             raise NotStarted(f"CannotCreateContainerError: {error}") from None

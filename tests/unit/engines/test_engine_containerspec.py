@@ -111,9 +111,9 @@ def test_endpoints_on_a_bridge() -> None:
         "AWS_ENDPOINT_URL": "https://s3.example.com/x",
         "OTHER": "http://127.0.0.1:1",
     }
-    assert reachable(given, "host") == given
-    changed = reachable(given, "bridge")
-    assert changed["AWS_ENDPOINT_URL_BATCH"] == "http://host.docker.internal:8642"
+    assert reachable(given, "host", "the.host") == given
+    changed = reachable(given, "bridge", "the.host")
+    assert changed["AWS_ENDPOINT_URL_BATCH"] == "http://the.host:8642"
     assert {name: changed[name] for name in ("AWS_ENDPOINT_URL", "OTHER")} == {
         name: given[name] for name in ("AWS_ENDPOINT_URL", "OTHER")
     }

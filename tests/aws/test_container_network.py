@@ -1,0 +1,58 @@
+"""Jobs on a bridge of their own: they have an address, and reach the server by a name for their host."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wire_pipeline import Pipeline, Server
+
+from batchery.api.keys import Key, Keys
+
+ROLE = "arn:aws:iam::123456789012:role/submitters"
+SCRIPT = """
+readlink /proc/self/ns/net
+echo $AWS_ENDPOINT_URL_BATCH
+env | grep -c '^AWS_ACCESS_KEY_ID='
+wget -q -O - $ECS_CONTAINER_METADATA_URI_V4/task
+"""
+
+
+@pytest.fixture
+def pipeline(own_server: Callable[..., Server], tmp_path: Path) -> Pipeline:
+    """A server that listens everywhere, and so asks for keys."""
+    keys: list[Key] = []
+
+    def add(server: Server) -> None:
+        book = Keys(server.folder / "data" / "keys.json")
+        keys.append(book.add("123456789012", "tester"))
+        allowed = {"Effect": "Allow", "Action": "batch:Describe*", "Resource": "*"}
+        book.add("123456789012", "submitters", {"Version": "2012-10-17", "Statement": [allowed]})
+
+    made = Pipeline(own_server("kill_grace = 2\nhost = '0.0.0.0'", "network = 'bridge'\n", before=add), tmp_path)
+    own = {"aws_access_key_id": keys[0].id, "aws_secret_access_key": keys[0].secret}
+    made.batch = made.server.client(**own)
+    made.logs = made.server.client("logs", **own)
+    return made
+
+
+def test_a_job_on_a_bridge_reaches_the_server_with_keys_of_its_role(pipeline: Pipeline) -> None:
+    needs = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}]
+    definition = pipeline.batch.register_job_definition(
+        jobDefinitionName="bridged",
+        type="container",
+        containerProperties={
+            "image": "busybox",
+            "command": ["sh", "-c", SCRIPT],
+            "resourceRequirements": needs,
+            "jobRoleArn": ROLE,
+        },
+    )["jobDefinitionArn"]
+    job = pipeline.submit("default", definition)
+    assert pipeline.wait(job, "SUCCEEDED", "FAILED")["status"] == "SUCCEEDED", pipeline.output(job)
+    space, endpoint, keys, task = pipeline.output(job)
+    assert space != str(Path("/proc/self/ns/net").readlink())
+    names = ("host.docker.internal", "host.containers.internal")
+    assert endpoint in [f"http://{name}:{pipeline.server.port}" for name in names]
+    assert keys == "1"
+    assert json.loads(task)["Family"] == job
