@@ -12,9 +12,10 @@ import pytest
 from tests.outside.registry import registry
 from tests.outside.runtimes import runtimes
 from tests.outside.slurm import slurm
+from tests.outside.user import user
 from tools.members import plain, sent, unshown
 
-__all__ = ["registry", "runtimes", "slurm"]
+__all__ = ["registry", "runtimes", "slurm", "user"]
 
 SENT = pytest.StashKey[dict[str, set[str]]]()
 PASSED = pytest.StashKey[set[str]]()

@@ -44,10 +44,15 @@ class DockerApi:
         self.version = str(said.get("Version", ""))
         info = (await self._ask("GET", f"{_API}/info", patience=60)).json()
         rootless = any("rootless" in str(option) for option in info.get("SecurityOptions") or [])
+        limits = bool(info.get("MemoryLimit"))
+        if self.name == "podman":  # what it says in Docker's words is not so for an ordinary user
+            host = (await self._ask("GET", f"{_LIBPOD}/info", patience=60)).json().get("host") or {}
+            rootless = bool((host.get("security") or {}).get("rootless"))
+            limits = "memory" in (host.get("cgroupControllers") or [])
         return {
             "runtime": f"{self.name} {self.version}{' (rootless)' if rootless else ''}",
             "cgroups": f"{info.get('CgroupDriver', '')} v{info.get('CgroupVersion', '')}",
-            "memory limits": "enforced" if info.get("MemoryLimit") else "not enforced: the runtime cannot",
+            "memory limits": "enforced" if limits else "not enforced: the runtime cannot",
         }
 
     async def create(self, name: str, request: Mapping[str, Any], platform: str = "") -> str:
