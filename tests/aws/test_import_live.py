@@ -46,6 +46,15 @@ def fill(moto: Moto) -> None:
             computeEnvironmentOrder=[{"order": 1, "computeEnvironment": environment}],
             tags={"team": "ada"},
         )
+    policy = {"shareDecaySeconds": 60, "shareDistribution": [{"shareIdentifier": "a*", "weightFactor": 2.0}]}
+    fair = batch.create_scheduling_policy(name="fair", fairsharePolicy=policy)["arn"]
+    batch.create_job_queue(
+        jobQueueName="shared",
+        priority=1,
+        state="ENABLED",
+        schedulingPolicyArn=fair,
+        computeEnvironmentOrder=[{"order": 1, "computeEnvironment": "workers"}],
+    )
     for command in (["false"], ["sh", "-c", "echo Ref::word"]):
         container = {"image": "busybox", "command": command, "resourceRequirements": REQUIREMENTS}
         batch.register_job_definition(
@@ -98,10 +107,12 @@ def test_an_account_of_aws(own_server: Callable[..., Server], moto: Moto, tmp_pa
     done = outcomes(server, *source, code=1)
     created = [name for name, line in done.items() if line["outcome"] == "created"]
     assert created == [
+        "scheduling policy fair",
         "compute environment workers",
         "compute environment serverless",
         "job queue day",
         "job queue night",
+        "job queue shared",
         "job definition hello:2",
     ]
     assert done["job definition odd:1"]["outcome"] == "FAILED"
@@ -122,6 +133,11 @@ def test_an_account_of_aws(own_server: Callable[..., Server], moto: Moto, tmp_pa
     job = pipeline.submit("day", "hello", parameters={"word": "tach"})
     pipeline.wait(job, "SUCCEEDED")
     until(lambda: pipeline.output(job) == ["tach"], "its output")
+    (listed,) = batch.list_scheduling_policies()["schedulingPolicies"]
+    shared = batch.describe_job_queues(jobQueues=["shared"])["jobQueues"][0]
+    assert shared["schedulingPolicyArn"] == listed["arn"]
+    mine = {"shareIdentifier": "ada", "schedulingPriorityOverride": 1}
+    pipeline.wait(pipeline.submit("shared", "hello", **mine), "SUCCEEDED")
 
     again = outcomes(server, *source, code=1)
     rest = [line for name, line in again.items() if name != "job definition odd:1"]

@@ -153,6 +153,28 @@ def test_a_secret_is_read_when_the_job_starts(pipeline: Pipeline, moto: Moto) ->
     assert (pipeline.folder / "turned").read_text().split() == ["first", "second"]
 
 
+def test_each_container_of_a_task_gets_its_own(pipeline: Pipeline, stored: dict[str, str]) -> None:
+    def container(name: str, secrets: dict[str, str]) -> dict[str, Any]:
+        return {
+            "name": name,
+            "image": "busybox",
+            "command": ["sh", "-c", f'echo "$A" > "{pipeline.folder}/{name}"'],
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}],
+            "secrets": [{"name": variable, "valueFrom": reference} for variable, reference in secrets.items()],
+        }
+
+    containers = [container("first", {"A": stored["plain"]}), container("second", {"A": f"{stored['keyed']}:user"})]
+    after = [{"containerName": one["name"], "condition": "SUCCESS"} for one in containers]
+    last = {**container("third", {}), "dependsOn": after}
+    task = {"executionRoleArn": ROLE, "containers": [*({**one, "essential": False} for one in containers), last]}
+    pipeline.batch.register_job_definition(
+        jobDefinitionName="several", type="container", ecsProperties={"taskProperties": [task]}
+    )
+    pipeline.wait(pipeline.submit(pipeline.queue(vcpus=4), "several"), "SUCCEEDED")
+    found = {name: (pipeline.folder / name).read_text().strip() for name in ("first", "second", "third")}
+    assert found == {"first": PLAIN, "second": "us3r-c41d", "third": ""}
+
+
 def test_children_of_an_array_get_them_too(pipeline: Pipeline, stored: dict[str, str]) -> None:
     script = f'echo "$A" > "{pipeline.folder}/child-$AWS_BATCH_JOB_ARRAY_INDEX"'
     definition = register(pipeline, "children", script, {"A": stored["plain"]})
