@@ -141,6 +141,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     environments: int = 50
     environments_per_queue: int = 3
     state_seconds: int = 600  # the least maxTimeSeconds of jobStateTimeLimitActions; tests lower it
+    submitted: int = 1_000_000  # jobs in SUBMITTED
     share_identifiers: int = 500  # of a policy, and active in a queue: API_ShareAttributes
     environments_per_cluster: int = 5  # on one EKS cluster
     consumables: int = 50_000

@@ -81,3 +81,15 @@ def test_quotas_are_settings(
     for words, call in refused.items():
         with pytest.raises(ClientError, match=words):
             call()
+
+
+def test_jobs_that_nobody_has_looked_at(
+    own_server: Callable[..., Server], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHERY_LIMITS_SUBMITTED", "2")
+    own = Pipeline(own_server("kill_grace = 2\nsubmitted_for = 600000"), pipeline.folder)
+    queue, definition = own.queue(), own.definition(["true"])
+    for _ in range(2):
+        assert own.status(own.submit(queue, definition)) == "SUBMITTED"
+    with pytest.raises(ClientError, match="There can be at most 2 jobs in SUBMITTED"):
+        own.submit(queue, definition)

@@ -191,3 +191,20 @@ def test_calls_at_once_do_not_exceed_the_limit_together(pipeline: Pipeline, serv
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(tag, range(4))) == 2
     assert len(tags_of(pipeline, arn)) == 40
+
+
+def test_more_than_fifty_tags_propagated_together_let_the_job_fail(pipeline: Pipeline) -> None:
+    """API_SubmitJob, propagateTags. The same key counts once; without propagateTags they do not come together."""
+    batch, queue = pipeline.batch, pipeline.queue()
+    of_definition = {f"d-{number}": "" for number in range(30)}
+    batch.register_job_definition(
+        jobDefinitionName="many-tags", type="container", containerProperties=CONTAINER, tags=of_definition
+    )
+    own = {f"j-{number}": "" for number in range(21)}
+    late = pipeline.submit(queue, "many-tags", tags=own, propagateTags=True)
+    failed = pipeline.wait(late, "FAILED")
+    assert failed["statusReason"] == "Tags of the job and its job definition must be at most 50 together"
+    assert (failed["attempts"], failed["tags"]) == ([], own)
+    fits = dict(list(own.items())[:20]) | {"d-0": "of the job"}
+    for members in ({"tags": own}, {"tags": fits, "propagateTags": True}):
+        pipeline.wait(pipeline.submit(queue, "many-tags", **members), "SUCCEEDED")

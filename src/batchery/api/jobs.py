@@ -68,6 +68,8 @@ async def submit_job(call: Call, ask: SubmitJobRequest) -> SubmitJobResponse:
     if ask.tags:
         call.allow("batch:TagResource", job_arn(call.realm, job))
     _check_kinds(call, ask, queue, definition)
+    if call.service.look(query.submitted_count) >= limits.submitted:
+        raise Refused(f"There can be at most {limits.submitted} jobs in SUBMITTED", wrapped=True)  # ours
     shape = await _shape(call, ask, definition, queue)
     if consumables:
         shape = replace(shape, consumables=consumables, units=_units(call, definition, body))

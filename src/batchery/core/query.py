@@ -292,6 +292,11 @@ def running_count(world: World) -> int:
     return len(world.live)
 
 
+def submitted_count(world: World) -> int:
+    """How many jobs the scheduler has not looked at."""
+    return len(world.unevaluated)
+
+
 def engine_at(world: World, key: AttemptKey) -> str:
     """The name of the engine that an attempt is at; "" if there is one alone, or no such attempt."""
     attempt = world.live.get(key)
