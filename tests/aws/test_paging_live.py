@@ -73,13 +73,30 @@ def policies(p: Pipeline) -> Members:
     return {}
 
 
+def consumables(p: Pipeline) -> Members:
+    for number in range(5):
+        p.batch.create_consumable_resource(consumableResourceName=f"paged-{number}", totalQuantity=9)
+    return {}
+
+
+def jobs_by_consumable(p: Pipeline) -> Members:
+    p.batch.create_consumable_resource(consumableResourceName="paged-asked", totalQuantity=9)
+    asks = {"consumableResourceList": [{"consumableResource": "paged-asked", "quantity": 1}]}
+    definition, queue = p.definition(["true"], consumableResourceProperties=asks), p.queue()
+    for job in [p.submit(queue, definition) for _ in range(5)]:
+        p.wait(job, "SUCCEEDED")
+    return {"consumableResource": "paged-asked"}
+
+
 #: What makes items for a paginator of Batch, and the name of the result's list.
 STOCK: dict[str, list[tuple[Callable[[Pipeline], Members], str]]] = {
     "describe_compute_environments": [(environments, "computeEnvironments")],
     "describe_job_definitions": [(definitions, "jobDefinitions"), (revisions, "jobDefinitions")],
     "describe_job_queues": [(queues, "jobQueues")],
-    "list_jobs": [(jobs, "jobSummaryList"), (found_jobs, "jobSummaryList"), (children, "jobSummaryList")],
+    "list_consumable_resources": [(consumables, "consumableResources")],
+    "list_jobs_by_consumable_resource": [(jobs_by_consumable, "jobs")],
     "list_scheduling_policies": [(policies, "schedulingPolicies")],
+    "list_jobs": [(jobs, "jobSummaryList"), (found_jobs, "jobSummaryList"), (children, "jobSummaryList")],
 }
 
 
@@ -107,7 +124,8 @@ def in_pages_of_two(client: Any, method: str, items: str, members: Members) -> N
     pages = client.get_paginator(method).paginate(PaginationConfig={"PageSize": 2}, **members)
     parts = [page[items] for page in pages]
     assert all(len(part) == 2 for part in parts[:-1]), method
-    assert 1 <= len(parts[-1]) <= 2, method
+    assert len(parts[-1]) <= 2, method
+    assert parts[-1] or method == "lookup_events", f"{method}: only CloudTrail ends with an empty page"
     assert [item for part in parts for item in part] == whole[items], method
 
 
