@@ -89,7 +89,7 @@ class Server:
         try:
             with urllib.request.urlopen(self.url + "/health", timeout=5) as reply:
                 return bool(reply.status == 200)
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
 
     def log(self) -> str:
