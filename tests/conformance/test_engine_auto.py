@@ -1,6 +1,7 @@
 """`auto`: what has an image runs in it, what has none runs on the host, and both hold the same room."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -32,6 +33,18 @@ async def test_what_cannot_run_on_the_host_either_says_so(rig):
     end = await rig.run("no-such-program", image=NO_IMAGE)
     assert end.cause == START_FAILED
     assert "does not use the image" in end.containers[0].reason
+
+
+async def test_what_would_find_other_data_on_the_host_fails_as_without_auto(rig):
+    spec = {
+        "volumes": [{"name": "v", "host": {"sourcePath": str(rig.tmp)}}],
+        "mountPoints": [{"sourceVolume": "v", "containerPath": "/data"}],
+    }
+    end = await rig.run("true", image=NO_IMAGE, spec=json.dumps(spec))
+    assert end.cause == START_FAILED
+    assert end.containers[0].reason.startswith("CannotPullContainerError: ")
+    spec["mountPoints"][0]["containerPath"] = f"{rig.tmp}/"
+    assert (await rig.run("true", image=NO_IMAGE, spec=json.dumps(spec))).cause == EXIT
 
 
 async def test_both_kinds_share_the_room(rig):

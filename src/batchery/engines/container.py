@@ -21,7 +21,7 @@ from batchery.core.messages import Exited, Report
 from batchery.core.model import NO_CAPACITY, TERMINATED, WITHDRAWN, AttemptKey, Capacity
 from batchery.engines.boxed import Boxed, wall
 from batchery.engines.cgroups import host_memory_mib
-from batchery.engines.containerspec import ATTEMPT, FACTS, OWNER, Facts, facts_of, key_of
+from batchery.engines.containerspec import ATTEMPT, FACTS, OWNER, Facts, facts_of, fits_host, key_of, properties
 from batchery.engines.engine import Engine, EngineError, Order, Survey
 from batchery.engines.host import count_gpus
 from batchery.engines.hosted import Hosted, HostSide
@@ -245,7 +245,7 @@ class ContainerEngine:
 
     def elsewhere(self, boxed: Boxed, why: str) -> bool:
         """It has no image: whether it goes on as a host process."""
-        if self.host is None or boxed.order is None:
+        if self.host is None or boxed.order is None or not fits_host(properties(boxed.order.containers[0].spec)):
             return False
         self.host.lacks(boxed.order.containers[0].image, why)
         self._attempts[boxed.key] = self.host.take(boxed.order, boxed.share, self.room.gpus, boxed.status())

@@ -142,6 +142,17 @@ def platform(wanted: Properties) -> str:
     return f"{system}/{architecture}"
 
 
+def fits_host(wanted: Properties) -> bool:
+    """Whether a process of the host finds the same data where a container would: what is mounted has its own name."""
+    sources = [(volume.host.source_path or "" if volume.host else "", mount) for mount, volume in _mounts(wanted)]
+    if any(source and posixpath.normpath(source) != posixpath.normpath(one.container_path) for source, one in sources):
+        return False
+    devices = (wanted.linux_parameters or _Linux()).devices or ()
+    if any(device.container_path not in (None, "", device.host_path) for device in devices):
+        return False
+    return not platform(wanted).startswith("windows")
+
+
 def create_request(
     order: Order,
     wanted: Properties,
