@@ -22,6 +22,7 @@ ON_ENGINES = {
     "test_secrets_engines": ("process", *ENGINES, "slurm"),
     "test_container_crash": ENGINES,
     "test_container_network": ENGINES,
+    "test_pods_containers": ENGINES,
 }
 
 

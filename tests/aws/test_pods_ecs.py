@@ -4,6 +4,8 @@ Sources: API_EcsTaskProperties, API_TaskContainerProperties, API_TaskContainerDe
 AWS Batch user guide, "Multi-container jobs".
 """
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,3 +316,34 @@ def test_what_has_no_meaning_here_is_kept_and_shown(pipeline: Pipeline, queue: s
     assert task["enableExecuteCommand"] is True
     assert task["runtimePlatform"] == {"cpuArchitecture": "X86_64"}
     assert task["containers"][0]["firelensConfiguration"]["type"] == "fluentbit"
+
+
+def test_a_secret_is_seen_by_the_container_that_names_it_alone(
+    own_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    values = tmp_path / "secrets.toml"
+    values.touch(0o600)
+    values.write_text('"/team/token" = "hidden"\n')
+    server = own_server(process=f"[secrets]\nfile = '{values}'\n")
+    pipeline = Pipeline(server, tmp_path)
+    look = 'echo "${TOKEN-none}"'
+    definition = register(
+        pipeline,
+        container("main", look, secrets=[{"name": "TOKEN", "valueFrom": "/team/token"}]),
+        container("side", look),
+        task={"executionRoleArn": ROLE},
+    )
+    seen = ended(pipeline, pipeline.submit("default", definition))
+    shown = by_name(task_of(seen)["containers"])
+    assert lines(pipeline, shown["main"]["logStreamName"]) == ["hidden"]
+    assert lines(pipeline, shown["side"]["logStreamName"]) in (["none"], [])  # it may be stopped before
+    assert "hidden" not in str(seen)
+
+
+def test_jobs_for_windows_are_refused(pipeline: Pipeline, queue: str) -> None:
+    one = container("main")
+    del one["linuxParameters"]
+    task = {"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2019_CORE"}}
+    definition = register(pipeline, one, task=task)
+    with pytest.raises(ClientError, match="WINDOWS_SERVER_2019_CORE"):
+        pipeline.submit(queue, definition)

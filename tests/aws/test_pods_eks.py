@@ -10,34 +10,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from wire_pipeline import Pipeline, Server, until
-from wire_pods import SMALL, ended, output, pod_of, register_pod, waits
+from wire_pods import CLUSTER, SMALL, ended, on_eks, output, pod_of, register_pod, waits
 from wire_pods import in_pod as container
-
-CLUSTER = "arn:aws:eks:us-east-1:123456789012:cluster/mine"
 
 
 @pytest.fixture(scope="module")
 def queue(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """On an environment of an EKS cluster."""
-    pipeline = Pipeline(server, tmp_path_factory.mktemp("queue"))
-    name = f"eks-{os.getpid()}"
-    pipeline.batch.create_compute_environment(
-        computeEnvironmentName=name,
-        type="MANAGED",
-        eksConfiguration={"eksClusterArn": CLUSTER, "kubernetesNamespace": "batch"},
-        computeResources={
-            "type": "EC2",
-            "allocationStrategy": "BEST_FIT_PROGRESSIVE",
-            "minvCpus": 0,
-            "maxvCpus": 16,
-            "instanceTypes": ["m5"],
-            "subnets": ["subnet-1"],
-            "securityGroupIds": ["sg-1"],
-            "instanceRole": "role",
-        },
-    )
-    until(lambda: pipeline.environment(name)["status"] == "VALID", "the environment is VALID")
-    return pipeline.queue_on(name)
+    return on_eks(Pipeline(server, tmp_path_factory.mktemp("queue")), f"eks-{os.getpid()}")
 
 
 # ------------------------------------------------------------------------------------------------------------- life
@@ -310,3 +289,16 @@ def test_overrides_that_do_not_fit_are_refused(
     definition = register_pod(pipeline, container(name="main"))
     with pytest.raises(ClientError, match=words):
         pipeline.submit(queue, definition, **override)
+
+
+def test_containers_of_a_pod_may_see_each_other_s_processes(pipeline: Pipeline, queue: str) -> None:
+    gate = pipeline.gate()
+    look = f"until pgrep -f 'marker {gate}' >/dev/null; do sleep 0.05; done; : >{gate}; echo found"
+    other = f": 'marker' ; sh -c '{waits(gate)}' 'marker {gate}'"
+    definition = register_pod(
+        pipeline, container(look, "one"), container(other, "two"), pod={"shareProcessNamespace": True}
+    )
+    seen = ended(pipeline, pipeline.submit(queue, definition))
+    assert seen["status"] == "SUCCEEDED"
+    assert output(pipeline, seen, "one") == ["found"]
+    assert pod_of(seen)["shareProcessNamespace"] is True

@@ -4,7 +4,7 @@ import itertools
 import os
 from typing import Any
 
-from wire_pipeline import Pipeline
+from wire_pipeline import Pipeline, until
 
 _NAMES = itertools.count()
 
@@ -61,6 +61,30 @@ def register(
 
 
 # ------------------------------------------------------------------------------------------------------------- EKS
+
+CLUSTER = "arn:aws:eks:us-east-1:123456789012:cluster/mine"
+
+
+def on_eks(pipeline: Pipeline, name: str) -> str:
+    """A queue on an environment of an EKS cluster."""
+    pipeline.batch.create_compute_environment(
+        computeEnvironmentName=name,
+        type="MANAGED",
+        eksConfiguration={"eksClusterArn": CLUSTER, "kubernetesNamespace": "batch"},
+        computeResources={
+            "type": "EC2",
+            "allocationStrategy": "BEST_FIT_PROGRESSIVE",
+            "minvCpus": 0,
+            "maxvCpus": 16,
+            "instanceTypes": ["m5"],
+            "subnets": ["subnet-1"],
+            "securityGroupIds": ["sg-1"],
+            "instanceRole": "role",
+        },
+    )
+    until(lambda: pipeline.environment(name)["status"] == "VALID", "the environment is VALID")
+    return pipeline.queue_on(name)
+
 
 SMALL = {"limits": {"cpu": "1", "memory": "32Mi"}}
 

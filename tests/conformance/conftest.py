@@ -100,7 +100,7 @@ def is_alive():
     return alive
 
 
-POD_RIGS = ["process", "process-without-cgroups"]
+POD_RIGS = ["process", "process-without-cgroups", *CONTAINER_RIGS]
 
 
 @pytest_asyncio.fixture(params=POD_RIGS)
@@ -108,5 +108,6 @@ async def pods(request, tmp_path, shared_data):
     """Every engine that runs several containers, with a way to make orders of them."""
     kind = RIGS[request.param]
     made = kind(tmp_path, shared_data[request.param]) if request.param in shared_data else kind(tmp_path)
+    _find_outside(request, made)
     async for one in _use(made, {}):
         yield Pods(one)

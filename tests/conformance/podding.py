@@ -53,7 +53,7 @@ class Pods:
                 after=tuple((after or {}).get(name, ())),
                 stop_timeout=(stop or {}).get(name, 30_000),
                 start_timeout=(start or {}).get(name, 0),
-                spec=INIT,
+                spec=INIT if script is not None else "",
             )
             for name, script in scripts.items()
         )

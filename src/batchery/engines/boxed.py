@@ -5,19 +5,18 @@ container's name is made from the attempt's key, so a second create is refused; 
 connection leaves unknown is asked of the runtime before anything is repeated: a start is never sent twice to what has
 begun. An ended container stays until its end is acknowledged, so that a server that was killed finds its exit code.
 
-Output is copied from the runtime's log to ours. The number of bytes in ours says where to go on after a break.
 """
 
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from batchery.core.messages import Exited, Lost, Report, Started, Starting
 from batchery.core.model import EXIT, START_FAILED, TIMEOUT, WITHDRAWN, AttemptKey, ContainerEnd
+from batchery.engines.boxoutput import follow
 from batchery.engines.containerspec import Facts
 from batchery.engines.engine import Order
 from batchery.engines.logindex import LogIndex
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OUT_OF_MEMORY: Final = "OutOfMemoryError: Container killed due to memory usage"
-AGAIN_S: Final = 0.5  # between two tries to follow output, and between two SIGKILLs
-SHORT_S: Final = 0.25  # of a life: output is live from then on
+AGAIN_S: Final = 0.5  # between two SIGKILLs
 OUTPUT_S: Final = 30.0  # how long the rest of the output may take after the end
 
 log = logging.getLogger("batchery.container")
@@ -74,6 +72,9 @@ class Boxed:
         self.meter: Meter | None = None
         self.oom: OomWatch | None = None
         self.task: asyncio.Task[None] | None = None
+        self.pod_name = ""  # of several: what their names begin with
+        self.gate: asyncio.Event | None = None  # its turn to start
+        self.prepared = asyncio.Event()
 
     # ---------------------------------------------------------------------------------------------- from outside
 
@@ -134,14 +135,14 @@ class Boxed:
 
     async def _begin(self) -> Exited | None:
         """None once it has been started."""
-        if self.order is None:
+        if self.begun:
             return None
-        making = Making(self, self.order)
-        preparing = asyncio.create_task(making.run())
+        making = Making(self, self.order) if self.order is not None else None
+        preparing = asyncio.create_task(self._ready(making))
         doomed = asyncio.create_task(self.doomed.wait())
         try:
             await asyncio.wait({preparing, doomed}, return_when=asyncio.FIRST_COMPLETED)
-            if making.creating or not self.doomed.is_set():
+            if (making is not None and making.creating) or not self.doomed.is_set():
                 await preparing
         except NotStarted as error:
             await self._remove()
@@ -166,6 +167,15 @@ class Boxed:
             return self._not_started(f"CannotStartContainerError: {DAEMON}{fault.message}")
         return None
 
+    async def _ready(self, making: Making | None) -> None:
+        """It is made, and its turn has come. Raises NotStarted."""
+        if making is not None:
+            await making.run()
+            making.creating = making.creating and self.gate is None
+        if self.gate is not None:
+            self.prepared.set()
+            await self.gate.wait()
+
     async def _start(self) -> None:
         """Once: after a lost connection the runtime is asked whether it had begun. Raises RuntimeFault."""
         while True:
@@ -183,7 +193,7 @@ class Boxed:
         box = await self.engine.sure(lambda: self.engine.runtime.inspect(self.name))
         if box is not None:
             self._tell_started(box)
-        output = asyncio.create_task(self._follow())
+        output = asyncio.create_task(follow(self))
         ending = asyncio.create_task(self._end())
         limit = self._limit()
         try:
@@ -248,34 +258,6 @@ class Boxed:
             await self.engine.sure(lambda: self.engine.runtime.kill(self.name, name))
         except RuntimeFault as fault:
             log.debug("%s to %s: %s", name, self.key, fault.message)  # it is ending by itself
-
-    async def _follow(self) -> None:
-        """Copy its output until it ends. Of one that ends soon it is asked for once, and for no more than there is:
-        Podman takes half a second to see the end of what it follows.
-        """
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.exited.wait(), SHORT_S)
-        while True:
-            try:
-                with open(self.facts.log_path, "ab", buffering=0) as file:
-                    await self._copy(file.fileno())
-                return
-            except (ConnectionError, TimeoutError):
-                await asyncio.sleep(AGAIN_S)
-            except (OSError, RuntimeFault) as error:
-                log.warning("the output of %s is lost from here on: %s", self.key, error)
-                return
-
-    async def _copy(self, fd: int) -> None:
-        known = os.fstat(fd).st_size - self.facts.before
-        output = self.engine.runtime.output(self.name, follow=not self.exited.is_set())
-        async with contextlib.aclosing(output):
-            async for piece in output:
-                if known >= len(piece):
-                    known -= len(piece)
-                    continue
-                os.write(fd, piece[known:])
-                known = 0
 
     # ---------------------------------------------------------------------------------------------- its end
 

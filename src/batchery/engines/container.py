@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from batchery.config import Container
 from batchery.core.messages import Exited, Report
-from batchery.core.model import NO_CAPACITY, TERMINATED, WITHDRAWN, AttemptKey, Capacity
+from batchery.core.model import NO_CAPACITY, TERMINATED, WITHDRAWN, AttemptKey, Capacity, task_id
 from batchery.engines.boxed import Boxed, wall
 from batchery.engines.cgroups import host_memory_mib
 from batchery.engines.containerspec import ATTEMPT, FACTS, OWNER, Facts, facts_of, fits_host, key_of, properties
@@ -26,6 +26,7 @@ from batchery.engines.engine import Engine, EngineError, Order, Survey
 from batchery.engines.host import count_gpus
 from batchery.engines.hosted import Hosted, HostSide
 from batchery.engines.logindex import PERIOD
+from batchery.engines.podbox import PodBoxed, pod_of
 from batchery.engines.prologs import Prologs
 from batchery.engines.pulls import Pulls
 from batchery.engines.room import Room, Share
@@ -61,7 +62,7 @@ class ContainerEngine:
         self.room = Room(settings.memory or host_memory_mib(), settings.gpus if settings.gpus >= 0 else count_gpus())
         self._facts: dict[str, str] = {}
         self._orders: dict[AttemptKey, Order] = {}  # held
-        self._attempts: dict[AttemptKey, Boxed | Hosted] = {}
+        self._attempts: dict[AttemptKey, Boxed | PodBoxed | Hosted] = {}
         self._refused: dict[AttemptKey, str] = {}
         self._acked: dict[AttemptKey, None] = {}
         self.patience = LOOKS
@@ -106,9 +107,13 @@ class ContainerEngine:
     async def _adopt(self, found: list[Box]) -> None:
         """What runs is followed again, what has ended is told again, what never began is removed."""
         over = []
+        pods: dict[AttemptKey, dict[str, tuple[Box, Facts]]] = {}
         for box in found:
             key = key_of(box.labels.get(ATTEMPT, ""))
             facts = facts_of(box.labels.get(FACTS, ""))
+            if key is not None and facts is not None and facts.pod is not None:
+                pods.setdefault(key, {})[facts.name] = (box, facts)
+                continue
             if box.state == "created" or key is None or facts is None:
                 with contextlib.suppress(RuntimeFault):
                     await self.runtime.remove(box.id)
@@ -123,8 +128,24 @@ class ContainerEngine:
             if box.state == "exited":
                 assert boxed.task is not None
                 over.append(boxed.task)
+        for key, each in pods.items():
+            await self._adopt_pod(key, each)
         if over:
             await asyncio.wait(over, timeout=60)
+
+    async def _adopt_pod(self, key: AttemptKey, each: dict[str, tuple[Box, Facts]]) -> None:
+        """One of which nothing has begun is made anew when it is ordered again."""
+        _, facts = next(iter(each.values()))
+        assert facts.pod is not None
+        share = Share(facts.pool, facts.vcpus, facts.memory, tuple(gpu for _, one in each.values() for gpu in one.gpus))
+        pod = PodBoxed(self, key, PREFIX + task_id(key), facts.pod, share, None)
+        if all(box.state == "created" for box, _ in each.values()):
+            with contextlib.suppress(RuntimeFault):
+                await pod.clear()
+            return
+        pod.adopt(each)
+        self.room.take_again(share)
+        self._begin(pod)
 
     async def close(self) -> None:
         """Let go; containers go on."""
@@ -231,7 +252,7 @@ class ContainerEngine:
         self._inbox.append(report)
         self._arrived.set()
 
-    def over(self, boxed: Boxed | Hosted) -> None:
+    def over(self, boxed: Boxed | PodBoxed | Hosted) -> None:
         """It has ended: told, and its room given to the next."""
         assert boxed.report is not None
         if isinstance(boxed.report, Exited) and boxed.report.cause == WITHDRAWN:
@@ -292,6 +313,9 @@ class ContainerEngine:
         for task in self.room.next_ones():
             order = self._orders.pop(task.key)
             share = self.room.take(task)
+            if order.several:
+                self._begin(pod_of(self, order, PREFIX + order.task_id, share))
+                continue
             container = order.containers[0]
             facts = Facts(
                 container.name,
@@ -306,23 +330,23 @@ class ContainerEngine:
             )
             self._begin(Boxed(self, task.key, PREFIX + order.task_id, facts, share, order))
 
-    def _begin(self, boxed: Boxed) -> None:
+    def _begin(self, boxed: Boxed | PodBoxed) -> None:
         self._attempts[boxed.key] = boxed
         boxed.task = asyncio.create_task(boxed.live())
 
-    def _later(self, boxed: Boxed | Hosted) -> None:
+    def _later(self, boxed: Boxed | PodBoxed | Hosted) -> None:
         task = asyncio.create_task(self._discard(boxed))
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    async def _discard(self, boxed: Boxed | Hosted) -> None:
+    async def _discard(self, boxed: Boxed | PodBoxed | Hosted) -> None:
         async with self._removing:
             try:
                 await boxed.clear()
             except (RuntimeFault, OSError, TimeoutError) as error:
                 log.warning("the container of %s stays for now: %s", boxed.key, error)
 
-    def _tell_again(self, boxed: Boxed | Hosted) -> None:
+    def _tell_again(self, boxed: Boxed | PodBoxed | Hosted) -> None:
         report = boxed.status()
         if report is not None:
             self.tell(report)

@@ -13,6 +13,7 @@ import msgspec
 
 from batchery.config import Container as Settings
 from batchery.core.model import AttemptKey
+from batchery.core.pod import Part
 from batchery.engines.engine import Order
 
 ATTEMPT: Final = "batchery.attempt"  #: label: the attempt's key
@@ -27,6 +28,15 @@ _ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "ECS_CONTAINER_METADATA_URI", "AWS_CONT
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 
+class PodFacts(msgspec.Struct, frozen=True, array_like=True):
+    """What each of several containers carries of all. ``timeout`` in ms, ``volumes``: names of those they share."""
+
+    parts: tuple[Part, ...]
+    timeout: int
+    volumes: tuple[str, ...] = ()
+    group: int = -1
+
+
 class Facts(msgspec.Struct, frozen=True, array_like=True):
     """What a container carries for whoever finds it. ``timeout`` and ``grace`` in ms."""
 
@@ -39,6 +49,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     memory: int
     gpus: tuple[int, ...]
     before: int = 0  # bytes in the log that are not the container's
+    pod: PodFacts | None = None  # of several
     address: str = ""  # of a node of a multi-node job, where the network is the host's
 
 

@@ -27,6 +27,9 @@ _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:
 _HEADER: Final = 8  # bytes before each piece of output: stream, three of nothing, length
 
 
+_PAGE: Final = 4096
+
+
 class DockerApi:
     """The runtime behind one Unix socket."""
 
@@ -138,6 +141,17 @@ class DockerApi:
             except RuntimeFault as fault:
                 if "no such container" not in fault.message.lower():
                     raise
+
+    async def make_volume(self, name: str, memory: int | None) -> str:
+        wanted: dict[str, Any] = {"Name": name}
+        if memory is not None:
+            size = f"nr_blocks={-(-memory // _PAGE)}" if memory else "mode=1777"  # Podman has its own idea of size
+            wanted["DriverOpts"] = {"type": "tmpfs", "device": "tmpfs", "o": size}
+        said = (await self._ask("POST", f"{_API}/volumes/create", wanted)).json()
+        return str(said.get("Mountpoint") or "")
+
+    async def remove_volume(self, name: str) -> None:
+        await self._ask("DELETE", f"{_API}/volumes/{name}?force=1", allow=(404, 409))
 
     async def close(self, *, leave: bool = False) -> None:
         await self.http.close()

@@ -33,6 +33,18 @@ class Wanted(Struct, frozen=True):
     region: str  # the job's, for references that name none
 
 
+class Extras(Struct, frozen=True):
+    """What a container of a pod of Kubernetes asks of a runtime beside what containerProperties know."""
+
+    add: tuple[str, ...] = ()  # capabilities
+    drop: tuple[str, ...] = ()
+    unconfined: bool = False  # no seccomp profile
+    no_new_privileges: bool = False
+    pull: str = ""  # always, missing or never
+    in_memory: dict[str, int] = {}  # volumes that are: name -> bytes, 0 for no limit
+    labels: dict[str, str] = {}
+
+
 class Container(Struct, frozen=True):
     """One container of an attempt, fully merged and substituted. Reserved members belong to later engines."""
 
@@ -55,7 +67,7 @@ class Container(Struct, frozen=True):
     after: tuple[tuple[str, str], ...] = ()  # (name of another one, condition)
     start_timeout: int = 0  # ms
     limit_vcpus: int = 0  # thousandths that it may use at most, 0 for no limit
-    kubernetes: str = ""  # JSON of spec.ekspod.Extras
+    extras: Extras | None = None  # what only a pod of Kubernetes has
 
     @property
     def part(self) -> Part:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from batchery.engines.containerspec import create_request, platform, properties
 from batchery.engines.engine import Order
+from batchery.engines.podspec import extend
 from batchery.engines.runtime import RuntimeFault
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Making:
             request = create_request(
                 self.order, self.wanted, engine.settings, engine.owner, boxed.facts, engine.room.gpus, engine.name
             )
+            if boxed.pod_name:
+                extend(request, self.order, boxed.facts, boxed.pod_name)
         except ValueError as error:
             raise NotStarted(f"CannotCreateContainerError: {error}") from None
         await self._create(request)

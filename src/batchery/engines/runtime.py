@@ -97,6 +97,17 @@ class Runtime(Protocol):
         """All containers with ``name=value``, running or not."""
         ...
 
+    async def make_volume(self, name: str, memory: int | None) -> str:
+        """A named volume, on disk or, with ``memory`` (bytes, 0 for no limit), in memory; where it is on the host.
+
+        One of this name that is there is a success.
+        """
+        ...
+
+    async def remove_volume(self, name: str) -> None:
+        """One that is gone is a success."""
+        ...
+
     async def close(self, *, leave: bool = False) -> None:
         """Let go of it. ``leave``: somebody else ends the service."""
         ...

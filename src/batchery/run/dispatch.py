@@ -34,7 +34,7 @@ log = logging.getLogger("batchery.dispatch")
 SPECS_KEPT = 20_000  #: requests of jobs just submitted, so that their launch reads nothing
 LAUNCH_MAX = 256  #: orders in one call
 RESYNC_S = 1.0
-ONE_CONTAINER = ("docker", "podman", "slurm")  #: engines that do not run several
+ONE_CONTAINER = ("slurm",)  #: engines that do not run several
 
 
 class Dispatcher:

@@ -9,9 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-from msgspec import Struct
-
 from batchery.api.shapes import (
     ContainerProperties,
     EksContainer,
@@ -29,31 +26,12 @@ from batchery.api.shapes import (
 from batchery.core.messages import Refused
 from batchery.core.model import Resources
 from batchery.core.pod import SUCCESS
+from batchery.engines.engine import Extras
 from batchery.spec.eks import GPU, name_of
 from batchery.spec.pod import EKS, PodContainer, SharedPod, largest, total
 from batchery.spec.quantity import mebibytes, size, thousandths
 
 _REFERENCE: Final = re.compile(r"\$(\$|\(([^()]*)\))")
-
-
-class Extras(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What a container of a pod asks of a runtime beside what containerProperties know."""
-
-    add: tuple[str, ...] = ()  # capabilities
-    drop: tuple[str, ...] = ()
-    seccomp: str = ""  # "unconfined", or "" for the runtime's default
-    no_new_privileges: bool = False
-    pull: str = ""  # always | missing | never; "" as the settings say
-    memory_volumes: dict[str, int] = {}  # volumes in memory: name -> bytes, 0 for no limit
-    labels: dict[str, str] = {}
-
-
-_extras: Final = msgspec.json.Decoder(Extras)
-
-
-def extras_of(text: str) -> Extras:
-    """``text``: of Container.kubernetes, "" for none."""
-    return _extras.decode(text) if text else Extras()
 
 
 def pod_of_eks(pod: EksPodProperties) -> SharedPod:
@@ -102,7 +80,7 @@ def _part(
         after=after,
         init=init,
         limit_vcpus=limit,
-        kubernetes=_extras_text(one, pod, own, shared),
+        extras=_extras(one, pod, own, shared),
     )
 
 
@@ -143,25 +121,24 @@ def _resources(one: EksContainer) -> tuple[list[ResourceRequirement], int]:
     return found, (thousandths(limits["cpu"]) or 0) if "cpu" in limits else 0
 
 
-def _extras_text(
+def _extras(
     one: EksContainer, pod: EksPodProperties, own: EksContainerSecurityContext, shared: EksPodSecurityContext
-) -> str:
+) -> Extras:
     profile = own.seccomp_profile or shared.seccomp_profile
     in_memory = {
         volume.name: size(volume.empty_dir.size_limit or "0") or 0
         for volume in pod.volumes or ()
         if volume.empty_dir is not None and volume.empty_dir.medium == "Memory"
     }
-    extras = Extras(
+    return Extras(
         add=tuple((own.capabilities and own.capabilities.add) or ()),
         drop=tuple((own.capabilities and own.capabilities.drop) or ()),
-        seccomp="unconfined" if profile is not None and profile.type == "Unconfined" else "",
+        unconfined=profile is not None and profile.type == "Unconfined",
         no_new_privileges=own.allow_privilege_escalation is False,
         pull=pull_of(one),
-        memory_volumes=in_memory,
+        in_memory=in_memory,
         labels=(pod.metadata and pod.metadata.labels) or {},
     )
-    return msgspec.json.encode(extras).decode()
 
 
 def pull_of(one: EksContainer) -> str:
@@ -171,8 +148,13 @@ def pull_of(one: EksContainer) -> str:
     return "always" if one.image.endswith(":latest") else "missing"
 
 
-def check_pod_here(pod: EksPodProperties) -> None:
-    """Refuse, at a submit, what needs a Kubernetes cluster. Raises Refused."""
+def check_pod_here(pod: EksPodProperties, host_process: bool) -> None:
+    """Refuse, at a submit, what needs a Kubernetes cluster, or what the engine cannot share. Raises Refused."""
+    if len(pod.containers or ()) > 1 and not host_process:
+        if pod.host_network is False:
+            raise Refused("Containers of one pod share a network here only if hostNetwork is true")  # ours
+        if pod.share_process_namespace:
+            raise Refused("shareProcessNamespace needs a pod of a single container here")  # ours
     every = (*(pod.init_containers or ()), *(pod.containers or ()))
     used = {mount.name for one in every for mount in one.volume_mounts or ()}
     scratch = {volume.name for volume in pod.volumes or () if volume.empty_dir is not None}

@@ -13,6 +13,7 @@ from msgspec import Struct
 from batchery.api.shapes import ContainerProperties
 from batchery.core.messages import Refused
 from batchery.core.model import Resources
+from batchery.engines.engine import Extras
 
 MOST: Final = 10  #: API_EcsProperties, API_EksPodProperties: containers, and init containers
 
@@ -34,7 +35,7 @@ class PodContainer(Struct, frozen=True):
     stop_timeout: int = 0
     init: bool = False
     limit_vcpus: int = 0  # thousandths that it may use at most, 0 for no limit
-    kubernetes: str = ""  # JSON of what only a pod has (spec/ekspod.py)
+    extras: Extras | None = None  # what only a pod of Kubernetes has
 
 
 class SharedPod(Struct, frozen=True):

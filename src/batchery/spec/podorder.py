@@ -77,7 +77,7 @@ def _container(part: PodContainer, pod: SharedPod, granted: Resources, here: Her
         after=part.after,
         start_timeout=part.start_timeout,
         limit_vcpus=part.limit_vcpus,
-        kubernetes=part.kubernetes,
+        extras=part.extras,
     )
 
 

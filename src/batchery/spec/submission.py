@@ -209,7 +209,7 @@ def check_several(merged: Effective, fargate: bool, place: Place) -> None:
     if merged.ecs is not None and fargate:
         check_pair([part.resource_requirements or [] for part in parts])
     if merged.eks is not None:
-        check_pod_here(merged.eks)
+        check_pod_here(merged.eks, place.host_process)
     for part in parts:
         check_here(part, place)
     if place.host_process:
