@@ -100,7 +100,8 @@ def is_alive():
     return alive
 
 
-POD_RIGS = ["process", "process-without-cgroups", *CONTAINER_RIGS]
+#: What a driver for Slurm does is the same for every job.
+POD_RIGS = ["process", "process-without-cgroups", *CONTAINER_RIGS, "slurm"]
 
 
 @pytest_asyncio.fixture(params=POD_RIGS)

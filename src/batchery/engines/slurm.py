@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 HEAR_S: Final = (0.02, 0.25)  #: between two looks for news, just after some and later
 START_SECONDS: Final = 60.0
+HURRY_S: Final = 3  #: that several containers have to be killed in
 REMEMBERED: Final = 10_000
 AT_ONCE: Final = 100  #: directories removed in one go
 EVERYTHING: Final = 1 << 50  #: Slurm hands out memory and GPUs, not the Room
@@ -192,9 +193,17 @@ class SlurmEngine:
             elif attempt.phase == ENDED:
                 self._repeat([attempt])
             elif not await self._take_back(attempt):
-                self._doom(attempt, -(-grace // 1000))
+                self._doom(attempt, await self._patience(attempt, grace))
                 await self._do(self._spool.order_kill, attempt.task, TERMINATED, attempt.grace)
         self.desk.wake.set()
+
+    async def _patience(self, attempt: Attempt, grace: int) -> int:
+        """Whole seconds until SIGKILL: several containers have their own times, or none."""
+        if not attempt.several:
+            return -(-grace // 1000)
+        if not grace:
+            await self._do(self._spool.hurry, attempt.task)
+        return max(-(-grace // 1000), attempt.meta["grace"]) if grace else HURRY_S
 
     def _doom(self, attempt: Attempt, grace: int) -> None:
         now = time.monotonic()

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from batchery.engines.slurmpod import POD, POD_NAME
 from batchery.engines.slurmscript import WRAPPER, WRAPPER_NAME, meta_of
 
 KINDS: Final = ("begins", "began", "over")
@@ -44,6 +45,7 @@ class Found(NamedTuple):
     node: str = ""
     exit: Exit | None = None
     failed: str = ""
+    tale: str = ""  # of several containers (slurmpod.py)
 
 
 class Left(NamedTuple):
@@ -67,11 +69,12 @@ class Spool:
         """Make what is missing; the instance's name. Raises OSError."""
         for name in ("news", "sent", "run"):
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        wrapper = self.root / WRAPPER_NAME
-        if not wrapper.exists():
-            part = wrapper.with_suffix(".part")
-            part.write_text(WRAPPER)
-            part.rename(wrapper)
+        for name, text in ((WRAPPER_NAME, WRAPPER), (POD_NAME, POD)):
+            script = self.root / name
+            if not script.exists():
+                part = script.with_suffix(".part")
+                part.write_text(text)
+                part.rename(script)
         instance = self.root / "instance"
         if not instance.exists():
             instance.write_text(os.urandom(3).hex())
@@ -138,6 +141,10 @@ class Spool:
             file.write(f"{cause} {grace}\n")
         os.rename(path + ".part", path)
 
+    def hurry(self, task: str) -> None:
+        """Of several containers none is to be given time to end."""
+        Path(self.place(task), "hurry").touch()
+
     def write_verdict(self, task: str, end: dict[str, Any]) -> None:
         """An end that we decided on stays decided over a restart."""
         path = self.place(task) + "/verdict"
@@ -170,8 +177,9 @@ class Spool:
         starting = _line(place + "/starting")[1]
         ended = _exit(place + "/exit")
         failed = _line(place + "/failed")[0] if ended is not None else ""
+        tale = _all(place + "/tale") if ended is not None else ""
         claimed = bool(started or starting or ended) or os.path.isdir(place + "/claim")
-        return Found(claimed, starting, started, node.partition(" ")[0], ended, failed)
+        return Found(claimed, starting, started, node.partition(" ")[0], ended, failed, tale)
 
     def was_told(self, task: str) -> bool:
         """Whether its wrapper was asked to end, by whomever."""
@@ -220,6 +228,13 @@ def _line(path: str) -> tuple[str, int]:
         return "", 0
     line, newline, _ = text.partition("\n")
     return (line, at) if newline else ("", 0)
+
+
+def _all(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _exit(path: str) -> Exit | None:

@@ -7,12 +7,14 @@ from typing import Any, Final
 from batchery.config import Process, Slurm, SlurmTarget
 from batchery.core.messages import Exited, Report, Started, Starting
 from batchery.core.model import START_FAILED, TERMINATED, AttemptKey, ContainerEnd
-from batchery.engines.engine import Order
+from batchery.engines.engine import Container, Order
 from batchery.engines.images import cannot_start, entry
 from batchery.engines.logindex import LogIndex
+from batchery.engines.podhost import Indexes
 from batchery.engines.room import Share
 from batchery.engines.slurmdriver import Options
 from batchery.engines.slurmfiles import Found
+from batchery.engines.slurmpod import Run, pod_text, told
 from batchery.engines.slurmscript import cannot_be_said, order_text
 from batchery.engines.slurmstate import Verdict, verdict
 from batchery.engines.ulimits import ulimits
@@ -26,6 +28,8 @@ ENDED: Final = "ended"  #: told, and not acknowledged
 
 #: Slurm ends a job this long after its own limit would have: minutes for a prolog and a slow node.
 TIME_MARGIN_S: Final = 300
+
+POD_MARGIN_S: Final = 5  #: that several containers have together beyond their own times to end
 
 _SURVEY: Final = {HELD: "held", WAITING: "held", BEGINS: "starting", RUNS: "running", ENDED: "ended"}
 _ERRORS: Final = {"no such file or directory": 2, "permission denied": 13}
@@ -79,7 +83,8 @@ class Attempt:
         self.kill_at = 0.0
         self.signal_at = 0.0
         self.end: Report | None = None
-        self.index = LogIndex(meta["log"], resume)
+        several = [one["log"] for one in meta.get("containers", ())]
+        self.index = Indexes(several, resume) if several else LogIndex(meta["log"], resume)
 
     @property
     def key(self) -> AttemptKey:
@@ -119,6 +124,8 @@ class Attempt:
             words = self._cannot_start(found.failed)
             cause = self.killed or START_FAILED
             return Exited(self.key, left.at, cause, 0, (ContainerEnd(self.meta["name"], None, words),))
+        if self.several:
+            return self._ends_of_several(found, state)
         said: Verdict = verdict(left.code, self.killed if left.ended_by == "SLURM" else left.ended_by, state)
         if not self.started and said.cause == "EXIT":
             words = f"CannotStartContainerError: the wrapper exited with {left.code}"
@@ -126,6 +133,21 @@ class Attempt:
         end = ContainerEnd(self.meta["name"], said.code if self.started else None, said.reason)
         at = max(left.at, self.started)
         return Exited(self.key, at, said.cause, self.started, (end,), left.cpu_ms, left.peak_mib, host=self.node)
+
+    @property
+    def several(self) -> bool:
+        """It has containers of which each is told apart."""
+        return "containers" in self.meta
+
+    def _ends_of_several(self, found: Found, state: str) -> Exited:
+        left = found.exit
+        assert left is not None
+        said = verdict(left.code, self.killed if left.ended_by == "SLURM" else left.ended_by, state)
+        tale = told(found.tale, self.meta["containers"])
+        cause = tale.cause if said.cause == "EXIT" and tale.cause else said.cause
+        began = self.started or (self.starting if cause == "EXIT" else 0)
+        at = max(left.at, began)
+        return Exited(self.key, at, cause, began, tale.ends, left.cpu_ms, left.peak_mib, host=self.node)
 
     def _cannot_start(self, words: str) -> str:
         error = _ERRORS.get(words)
@@ -154,16 +176,17 @@ def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> 
     MiB."""
     container = order.containers[0]
     target = target_of(settings, order.environment_name)
-    run = entry(process.images, container.image, container.command, container.environment)
-    argv = (*(word.replace("{image}", container.image) for word in target.container), *run.argv)
-    environment = {**run.environment, "BATCHERY_ATTEMPT": str(order.key)}
+    runs = [_run(one, order, target, process) for one in order.containers]
+    argv, environment = runs[0].argv, runs[0].environment
     grace = math.ceil(container.stop_timeout / 1000)
+    if order.several:
+        grace = POD_MARGIN_S + math.ceil(sum(one.stop_timeout for one in order.containers) / 1000)
     limit = math.ceil(order.timeout / 1000)
     options = Options(
         cpus=max(1, math.ceil(min(order.resources.vcpus, order.pool_vcpus) / 1000)),
         memory=min(order.resources.memory, memory) if memory else order.resources.memory,
         gpus=order.resources.gpus,
-        minutes=math.ceil((limit + grace + TIME_MARGIN_S) / 60) if limit else 0,
+        minutes=math.ceil((limit + grace + TIME_MARGIN_S) / 60) if limit and not order.several else 0,
         partition=target.partition,
         account=target.account,
         qos=target.qos,
@@ -183,9 +206,27 @@ def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> 
         "comment": f"{order.environment_name} {order.key.job}",
         "options": list(options),
     }
+    if order.several:
+        if any("\0" in text for run in runs for text in (*run.argv, *run.environment, *run.environment.values())):
+            return Attempt(meta), cannot_start(argv, container.image, 22)
+        meta["containers"] = [_told_of(run) for run in runs]
+        return Attempt(meta, pod_text(meta, runs, process.prolog, limit)), ""
     words = cannot_be_said(argv, environment, container.image)
     text = "" if words else order_text(meta, argv, environment, process.prolog, ulimits(container.spec))
     return Attempt(meta, text), words
+
+
+def _run(one: Container, order: Order, target: SlurmTarget, process: Process) -> Run:
+    run = entry(process.images, one.image, one.command, one.environment, one.entrypoint)
+    argv = (*(word.replace("{image}", one.image) for word in target.container), *run.argv)
+    return Run(one, argv, {**run.environment, "BATCHERY_ATTEMPT": str(order.key)}, ulimits(one.spec))
+
+
+def _told_of(run: Run) -> dict[str, Any]:
+    """What is needed to tell the end of one of several."""
+    one = run.container
+    program = run.argv[0] if run.argv else ""
+    return {"name": one.name, "image": one.image, "program": program, "decides": one.decides, "log": one.log_path}
 
 
 def killed_too_late(attempt: Attempt, now: float) -> bool:

@@ -83,7 +83,10 @@ _b_begin() { # PHASE: in a process of its own, which becomes the prolog or the j
       [ -f "$1" ] && [ -x "$1" ] || _b_fail 'permission denied' ;;
     *) command -v "$1" >/dev/null || _b_fail 'no such file or directory' ;;
   esac
-  if [ "$_b_phase" = job ]; then
+  if [ -n "$_b_pod" ]; then
+    [ -e "$_b_at/starting" ] || echo "$_b_node $_b_job" >"$_b_at/starting"
+    : >"$_b_news.begins"
+  elif [ "$_b_phase" = job ]; then
     echo "$_b_node $_b_job" >"$_b_at/started"
     : >"$_b_news.began"
   fi
@@ -191,19 +194,8 @@ def order_text(
     ``meta`` has at least task, limit and grace (whole seconds, limit 0 for none) and log. Names that no shell can
     have go to the job by `env`. A NUL byte cannot be in any of it: see `cannot_be_said`.
     """
-    head = f"# {meta['task']} {meta['limit']} {meta['grace']} {1 if prolog else 0} {meta['log']}"
-    lines = [head, "# " + json.dumps(meta, separators=(",", ":"))]
-    lines += [f"export {name}={quote(value)}" for name, value in environment.items() if is_name(name)]
-    odd = [f"{name}={value}" for name, value in environment.items() if not is_name(name)]
-    for name, soft, hard in limits:
-        if name in _ULIMITS:
-            option, unit = _ULIMITS[name]
-            soft_text, hard_text = (str(value // unit) if value >= 0 else "unlimited" for value in (soft, hard))
-            lines.append(f"ulimit -S -{option} {soft_text} 2>/dev/null")
-            lines.append(f"ulimit -H -{option} {hard_text} 2>/dev/null; ulimit -S -{option} {soft_text} 2>/dev/null")
-    words = " ".join(map(quote, argv))
-    if odd:
-        words = "env " + " ".join(map(quote, odd)) + " " + words
+    lines = [*head_lines(meta, prolog), *environment_lines(environment, limits)]
+    words = command_words(argv, environment)
     if prolog:
         lines.append(
             f'if [ "$_b_phase" = prolog ]; then set -- {" ".join(map(quote, prolog))}; else set -- {words}; fi'
@@ -211,6 +203,31 @@ def order_text(
     else:
         lines.append(f"set -- {words}")
     return "\n".join(lines) + "\n"
+
+
+def head_lines(meta: Mapping[str, Any], prolog: Sequence[str]) -> list[str]:
+    """The line for the wrapper, and the one for the engine."""
+    head = f"# {meta['task']} {meta['limit']} {meta['grace']} {1 if prolog else 0} {meta['log']}"
+    return [head, "# " + json.dumps(meta, separators=(",", ":"))]
+
+
+def environment_lines(environment: Mapping[str, str], limits: Sequence[tuple[str, int, int]] = ()) -> list[str]:
+    """What a shell exports and limits before it becomes the job."""
+    lines = [f"export {name}={quote(value)}" for name, value in environment.items() if is_name(name)]
+    for name, soft, hard in limits:
+        if name in _ULIMITS:
+            option, unit = _ULIMITS[name]
+            soft_text, hard_text = (str(value // unit) if value >= 0 else "unlimited" for value in (soft, hard))
+            lines.append(f"ulimit -S -{option} {soft_text} 2>/dev/null")
+            lines.append(f"ulimit -H -{option} {hard_text} 2>/dev/null; ulimit -S -{option} {soft_text} 2>/dev/null")
+    return lines
+
+
+def command_words(argv: Sequence[str], environment: Mapping[str, str]) -> str:
+    """The command; variables whose names no shell can have are set by `env`."""
+    odd = [f"{name}={value}" for name, value in environment.items() if not is_name(name)]
+    words = " ".join(map(quote, argv))
+    return "env " + " ".join(map(quote, odd)) + " " + words if odd else words
 
 
 def meta_of(text: str) -> dict[str, Any]:

@@ -34,7 +34,6 @@ log = logging.getLogger("batchery.dispatch")
 SPECS_KEPT = 20_000  #: requests of jobs just submitted, so that their launch reads nothing
 LAUNCH_MAX = 256  #: orders in one call
 RESYNC_S = 1.0
-ONE_CONTAINER = ("slurm",)  #: engines that do not run several
 
 
 class Dispatcher:
@@ -146,11 +145,7 @@ class Dispatcher:
             job = world.jobs[key.job]
             spec = self._specs.get(job.seq) or specs[job.seq]
             try:
-                made = self._order(key, job, spec)
-                if made.several and self._engine.name in ONE_CONTAINER:
-                    self._fail(key, f"CannotStartContainerError: {self._engine.name} runs one container a job so far")
-                    continue
-                orders.append(made)
+                orders.append(self._order(key, job, spec))
             except Exception as error:  # a fault of ours must not stop the queue, nor be silent
                 log.exception("%s cannot be composed", key)
                 self._fail(key, f"CannotStartContainerError: {error}")
