@@ -27,13 +27,14 @@ import msgspec
 from batchery.config import Process, Slurm
 from batchery.core.messages import Exited, Report, Starting
 from batchery.core.model import START_FAILED, TERMINATED, WITHDRAWN, AttemptKey, Capacity, Words
-from batchery.engines.engine import EngineError, Order, Survey
+from batchery.engines.engine import EngineError, Node, Order, Survey
 from batchery.engines.logindex import PERIOD
 from batchery.engines.room import Room, Share
 from batchery.engines.slurmcli import CommandLine
 from batchery.engines.slurmdesk import Desk, troubled
 from batchery.engines.slurmdriver import Driver, Refused, Unreachable
 from batchery.engines.slurmfiles import Found, Left, Spool
+from batchery.engines.slurmgang import rank_of
 from batchery.engines.slurmjobs import BEGINS, ENDED, HELD, RUNS, WAITING, Attempt, attempt_of, wants_slurms_word
 from batchery.engines.slurmrest import RestDriver
 from batchery.engines.wire import task_of
@@ -115,7 +116,9 @@ class SlurmEngine:
         attempt.share = Share(pool, vcpus, 0)
         self._room.take_again(attempt.share)
         attempt.submission, attempt.element = left.submission, left.element
-        if left.submission:
+        if attempt.rider:
+            self.desk.riders[attempt.key] = attempt
+        elif left.submission:
             self.desk.adopt(attempt)
         else:
             self.desk.put([attempt])
@@ -169,9 +172,27 @@ class SlurmEngine:
                     self._over(attempt, attempt.ends(WITHDRAWN, now_ms()))
                 elif words:
                     self._over(attempt, attempt.ends(START_FAILED, now_ms(), None, words))
+                elif order.node is not None and attempt.rider:
+                    await self._ride(attempt, order.node)
                 else:
                     self._room.held[key] = task_of(order, (), {})
         self._admit()
+
+    async def _ride(self, attempt: Attempt, node: Node) -> None:
+        """A node whose main node runs: its task in that job waits for it."""
+        main = self._attempts.get(node.main_key)
+        if main is None or main.phase == ENDED:
+            self._over(attempt, attempt.ends(WITHDRAWN, now_ms()))
+            return
+        attempt.submission, attempt.element, attempt.phase = main.submission, rank_of(node), WAITING
+        text, attempt.text = attempt.text, ""
+        self.desk.riders[attempt.key] = attempt
+        try:
+            await self._do(self._spool.write_order, attempt.task, text, attempt.meta["log"])
+            await self._do(self._spool.ride, attempt.submission, attempt.element, attempt.task)
+        except OSError as error:
+            self._over(attempt, attempt.ends(START_FAILED, now_ms(), None, f"CannotStartContainerError: {error}"))
+        self._stir.set()
 
     def _admit(self) -> None:
         """What its pool has room for goes to Slurm."""
@@ -311,6 +332,8 @@ class SlurmEngine:
 
     def _take_in(self, attempt: Attempt, found: Found) -> None:
         attempt.node = found.node or attempt.node
+        if attempt.meta.get("gang") and attempt.node:
+            attempt.address = self.desk.address_of(attempt.node)
         if found.starting and not attempt.starting:
             attempt.starting, attempt.phase = found.starting, BEGINS
             self._say(Starting(attempt.key, found.starting))
@@ -320,7 +343,7 @@ class SlurmEngine:
             self._repeat([attempt])
         if found.exit is None:
             return
-        if wants_slurms_word(found, attempt.killed):
+        if wants_slurms_word(found, attempt.killed) and not attempt.meta.get("gang"):
             if not attempt.exit_at:
                 attempt.exit_at = time.monotonic()
                 self.desk.hurry()

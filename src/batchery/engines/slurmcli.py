@@ -80,8 +80,9 @@ class CommandLine:
             found |= slurmstate.history(await self._run(["sacct", *options]))
         return found
 
-    async def signal(self, ids: Sequence[str]) -> None:
-        await self._over(ids, ["scancel", "--quiet", "--signal=TERM", "--batch"])
+    async def signal(self, ids: Sequence[str], tasks: bool = False) -> None:
+        how = ["--signal=URG"] if tasks else ["--signal=TERM", "--batch"]
+        await self._over(ids, ["scancel", "--quiet", *how])
 
     async def cancel(self, ids: Sequence[str], waiting: bool = True) -> None:
         """Never by state: scancel --state=PENDING of one element takes all elements that wait."""
@@ -128,13 +129,16 @@ def sbatch_options(name: str, comment: str, options: Options, size: int) -> list
     """Options of sbatch. The user's own come last, so they win."""
     found = [
         *("--parsable", "--no-requeue", "--export=ALL", "--chdir=/", "--output=/dev/null", "--error=/dev/null"),
-        *(f"--job-name={name}", f"--comment={comment}", "--nodes=1", "--ntasks=1"),
-        *(f"--cpus-per-task={options.cpus}", f"--mem={options.memory}M"),
+        *(f"--job-name={name}", f"--comment={comment}", f"--cpus-per-task={options.cpus}"),
     ]
+    if options.tasks > 1:
+        found += [f"--ntasks={options.tasks}", f"--mem-per-cpu={-(-options.memory // options.cpus)}M"]
+    else:
+        found += ["--nodes=1", "--ntasks=1", f"--mem={options.memory}M"]
     if size > 1:
         found.append(f"--array=0-{size - 1}")
     if options.gpus:
-        found.append(f"--gres=gpu:{options.gpus}")
+        found.append(f"--gpus-per-task={options.gpus}" if options.tasks > 1 else f"--gres=gpu:{options.gpus}")
     if options.minutes:
         found.append(f"--time={options.minutes}")
     for option in ("partition", "account", "qos", "constraint"):

@@ -28,6 +28,7 @@ from batchery.core.model import AttemptKey, Words
 from batchery.engines import slurmstate
 from batchery.engines.slurmdriver import Driver, Refused, Unreachable
 from batchery.engines.slurmfiles import Spool
+from batchery.engines.slurmgang import Riders, gang_script
 from batchery.engines.slurmjobs import BEGINS, ENDED, WAITING, Attempt, killed_too_late
 from batchery.engines.slurmmissing import ABSENT_S, Search, is_expected
 from batchery.engines.slurmscript import batch_script
@@ -58,10 +59,13 @@ class Desk:
     ) -> None:
         self.driver, self.spool, self.words = driver, spool, words
         self._tell = tell
+        self._over = over
+        self._riders = Riders()
         self._search = Search(driver, spool, settle, over, self._again)
         self.prefix = ""
         self.outbox: dict[AttemptKey, Attempt] = {}
         self.sent: dict[tuple[str, int], Attempt] = {}
+        self.riders: dict[AttemptKey, Attempt] = {}  # nodes of multi-node jobs, but main ones
         self.kills: dict[AttemptKey, Attempt] = {}
         self.unwanted: set[tuple[str, int]] = set()  # claimed by us: Slurm may forget them
         self.nodes: list[slurmstate.Node] = []
@@ -109,9 +113,11 @@ class Desk:
 
     def forget(self, attempt: Attempt) -> None:
         """It is over, or was taken back."""
-        for table in (self.outbox, self._refused, self.kills):
+        for table in (self.outbox, self._refused, self.kills, self.riders):
             table.pop(attempt.key, None)
         self.words.attempts.pop(attempt.key, None)
+        if attempt.rider:
+            return
         if self.sent.pop(attempt.where, None) is not None and not attempt.started:
             self.unwanted.add(attempt.where)
             self.hurry()
@@ -130,6 +136,10 @@ class Desk:
         """It was sent by a server before this one, or may have been."""
         self.sent[attempt.where] = attempt
         self._look_at = 0.0
+
+    def address_of(self, name: str) -> str:
+        """Where a node is reached, "" if it is not known."""
+        return next((node.address for node in self.nodes if node.name == name), "")
 
     def room_again(self) -> None:
         """Something ended: what was refused for how much there is may be taken now."""
@@ -173,7 +183,7 @@ class Desk:
     def _rest(self) -> float:
         """Seconds until there is something to do by the clock."""
         times = [self._nodes_at]
-        if self.sent or self.unwanted:
+        if self.sent or self.unwanted or self.riders:
             times.append(self._look_at)
         if self._refused:
             times.append(self._refused_until)
@@ -188,7 +198,7 @@ class Desk:
         if self.outbox:
             await self._send_all()
         due = [a for a in self.kills.values() if now >= a.signal_at + SIGNAL_AGAIN_S]
-        if due or ((self.sent or self.unwanted) and time.monotonic() >= self._look_at):
+        if due or ((self.sent or self.unwanted or self.riders) and time.monotonic() >= self._look_at):
             await self._look(due)
         if now > self._limits_at:
             await self.open(self.prefix.split("-")[1])
@@ -202,7 +212,8 @@ class Desk:
         budget = self._limit("MaxJobCount", 10_000) - len(self.sent)
         groups: dict[tuple[object, ...], list[Attempt]] = {}
         for attempt in waiting[: max(0, budget)]:
-            groups.setdefault((attempt.options, attempt.meta["pool"][0]), []).append(attempt)
+            alone = attempt.key if attempt.options.tasks > 1 else None
+            groups.setdefault((attempt.options, attempt.meta["pool"][0], alone), []).append(attempt)
         for attempt in waiting[max(0, budget) :]:
             self._refuse([attempt], "Slurm: MaxJobCount is reached")
         for group in groups.values():
@@ -230,7 +241,7 @@ class Desk:
         self._interval = LOOK_S[0]
         first = group[0]
         try:
-            script = batch_script(str(self.spool.root), name)
+            script = (gang_script if first.options.tasks > 1 else batch_script)(str(self.spool.root), name)
             await self.driver.submit(name, first.meta["comment"], first.options, len(group), script)
         except Refused as error:
             await asyncio.to_thread(self._take_back, name, len(group))
@@ -278,6 +289,8 @@ class Desk:
         rows = await self.driver.listing(self.prefix)
         took = time.monotonic() - began
         await self._signal(kills, rows, began)
+        for attempt, end in self._riders.lost(self.riders.values(), rows):
+            self._over(attempt, end)
         await self._sweep(rows)
         missing = []
         for where, attempt in list(self.sent.items()):
@@ -344,13 +357,17 @@ class Desk:
     async def _signal(self, kills: list[Attempt], rows: Listing, now: float) -> None:
         hard: list[str] = []
         soft: list[str] = []
+        tasks: list[str] = []
         for attempt in kills:
-            row = rows.get(attempt.where)
+            row = rows.get(attempt.row)
             attempt.signal_at = now
             if row is not None and row.phase != slurmstate.OVER:
-                (hard if killed_too_late(attempt, now) else soft).append(row.id)
+                late = killed_too_late(attempt, now) and not attempt.rider
+                (hard if late else tasks if attempt.meta.get("gang") else soft).append(row.id)
         if soft:
             await self.driver.signal(soft)
+        if tasks:
+            await self.driver.signal(list(dict.fromkeys(tasks)), tasks=True)
         if hard:
             await self.driver.cancel(hard, waiting=False)
 

@@ -25,6 +25,7 @@ class Options(NamedTuple):
     memory: int
     gpus: int
     minutes: int
+    tasks: int = 1  # above 1 each has so many CPUs, so much memory and so many GPUs, on any nodes
     partition: str = ""
     account: str = ""
     qos: str = ""
@@ -63,8 +64,9 @@ class Driver(Protocol):
         them; {} where there is no accounting."""
         ...
 
-    async def signal(self, ids: Sequence[str]) -> None:
-        """Tell the wrappers of running jobs to look for what they are told, and nothing else of these jobs."""
+    async def signal(self, ids: Sequence[str], tasks: bool = False) -> None:
+        """Tell the wrappers of running jobs to look for what they are told, and nothing else of these jobs. ``tasks``:
+        of jobs of several tasks, by SIGURG."""
         ...
 
     async def cancel(self, ids: Sequence[str], waiting: bool = True) -> None:

@@ -103,6 +103,11 @@ class Spool:
             os.symlink(f"../../run/{task[:2]}/{task}", f"{folder}/{index}")
             self._known[task] = (submission, index)
 
+    def ride(self, submission: str, index: int, task: str) -> None:
+        """A task of a submission that was sent is this one. Raises OSError."""
+        os.symlink(f"../../run/{task[:2]}/{task}", f"{self.root}/sent/{submission}/{index}")
+        self._known[task] = (submission, index)
+
     def unlink(self, submission: str, index: int) -> None:
         """An element is not to be found there any more."""
         folder = f"{self.root}/sent/{submission}"

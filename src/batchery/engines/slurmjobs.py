@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from batchery.config import Process, Slurm, SlurmTarget
 from batchery.core.messages import Exited, Report, Started, Starting
-from batchery.core.model import START_FAILED, TERMINATED, AttemptKey, ContainerEnd
+from batchery.core.model import START_FAILED, TERMINATED, AttemptKey, ContainerEnd, Resources
 from batchery.engines.engine import Container, Order
 from batchery.engines.images import cannot_start, entry
 from batchery.engines.logindex import LogIndex
@@ -40,6 +40,7 @@ class Attempt:
 
     __slots__ = (
         "absent_at",
+        "address",
         "element",
         "end",
         "exit_at",
@@ -78,6 +79,7 @@ class Attempt:
         self.starting = 0
         self.started = 0
         self.node = ""
+        self.address = ""  # of that node, of multi-node jobs
         self.killed = ""  # cause
         self.grace = 0  # whole seconds
         self.kill_at = 0.0
@@ -99,6 +101,16 @@ class Attempt:
         return self.submission, self.element
 
     @property
+    def rider(self) -> bool:
+        """A node of a multi-node job that has its place in its main node's job (slurmgang.py)."""
+        return bool(self.meta.get("rider"))
+
+    @property
+    def row(self) -> tuple[str, int]:
+        """Where Slurm lists the job that it is in."""
+        return (self.submission, 0) if self.rider else self.where
+
+    @property
     def survey_state(self) -> str:
         return _SURVEY[self.phase]
 
@@ -107,7 +119,7 @@ class Attempt:
         if self.end is not None:
             return self.end
         if self.phase == RUNS:
-            return Started(self.key, self.started)
+            return Started(self.key, self.started, self.address)
         return Starting(self.key, self.starting) if self.phase == BEGINS else None
 
     def ends(self, cause: str, at: int, code: int | None = None, reason: str = "", host: str = "") -> Exited:
@@ -163,6 +175,16 @@ def wants_slurms_word(found: Found, killed: str) -> bool:
     return found.exit.ended_by == "SLURM" or found.exit.code > 128
 
 
+def largest(order: Order) -> Resources:
+    """What each task of its job takes: of a multi-node job as much as the largest node."""
+    if order.node is None:
+        return order.resources
+    nodes = order.node.nodes
+    return Resources(
+        max(node.vcpus for node in nodes), max(node.memory for node in nodes), max(node.gpus for node in nodes)
+    )
+
+
 def target_of(settings: Slurm, environment: str) -> SlurmTarget:
     """Where jobs of this compute environment go: the first pattern that fits, else [slurm] itself."""
     for pattern, target in settings.environments.items():
@@ -182,10 +204,12 @@ def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> 
     if order.several:
         grace = POD_MARGIN_S + math.ceil(sum(one.stop_timeout for one in order.containers) / 1000)
     limit = math.ceil(order.timeout / 1000)
+    most = largest(order)
     options = Options(
-        cpus=max(1, math.ceil(min(order.resources.vcpus, order.pool_vcpus) / 1000)),
-        memory=min(order.resources.memory, memory) if memory else order.resources.memory,
-        gpus=order.resources.gpus,
+        cpus=max(1, math.ceil(min(most.vcpus, order.pool_vcpus) / 1000)),
+        memory=min(most.memory, memory) if memory else most.memory,
+        gpus=most.gpus,
+        tasks=len(order.node.nodes) if order.node is not None else 1,
         minutes=math.ceil((limit + grace + TIME_MARGIN_S) / 60) if limit and not order.several else 0,
         partition=target.partition,
         account=target.account,
@@ -206,6 +230,9 @@ def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> 
         "comment": f"{order.environment_name} {order.key.job}",
         "options": list(options),
     }
+    if order.node is not None:
+        meta["gang"] = True
+        meta["rider"] = order.node.main_key != order.key
     if order.several:
         if any("\0" in text for run in runs for text in (*run.argv, *run.environment, *run.environment.values())):
             return Attempt(meta), cannot_start(argv, container.image, 22)

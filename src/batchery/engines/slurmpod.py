@@ -29,7 +29,7 @@ _b_at=$1 _b_news=$2 _b_node=$3 _b_job=$4 _b_wrapper=$5 _b_limit=$6
 exec 2>/dev/null
 mkfifo ../fifo
 exec 3<>../fifo
-trap 'echo stop >&3' TERM URG
+trap 'echo stop >&3' TERM
 if [ -x /usr/bin/setsid ]; then _b_setsid=/usr/bin/setsid; else _b_setsid=; fi
 _b_phase=table
 . ../order

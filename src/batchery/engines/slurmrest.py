@@ -152,8 +152,8 @@ class RestDriver:
             found |= slurmpast.history((await self._read(body, slurmpast.Pasts)).jobs)
         return found
 
-    async def signal(self, ids: Sequence[str]) -> None:
-        await self._kill(ids, "URG", {"flags": ["BATCH_JOB"]})
+    async def signal(self, ids: Sequence[str], tasks: bool = False) -> None:
+        await self._kill(ids, "URG", {} if tasks else {"flags": ["BATCH_JOB"]})
 
     async def cancel(self, ids: Sequence[str], waiting: bool = True) -> None:
         version = await self._speak()

@@ -12,7 +12,8 @@ Slurm gets a script of two lines, the same for every job of a submission. It fin
    0600, never in Slurm's hands) and nothing else;
 4. ends it when told: SIGTERM to its session, after the grace SIGKILL. It is told by a signal with a file ``kill`` (by
    Batchery), by its own clock (``late``), or by SIGTERM alone (by Slurm or an operator). The signal with the file is
-   SIGTERM, or SIGURG where it cannot be sent to the wrapper alone: programs that do not ask for it do not notice it.
+   SIGTERM, or SIGURG where it cannot be sent to the wrapper alone: programs that do not ask for it do not notice it,
+   nor do wrappers that find no file.
    Told the same again it does nothing, so that the grace runs on;
 5. writes ``exit``, which says so if the kernel ended a process of the job for want of memory, and leaves.
 
@@ -34,7 +35,8 @@ TAKEN: Final = 114  #: of one whose attempt is claimed already
 WRAPPER: Final = r"""# Batchery's wrapper: runs one attempt of a job. Made by the server; changes here are lost.
 _b_at=$1 _b_news=$2 _b_job=$3 _b_node=$4 _b_gpus=$5
 _b_hit= _b_pid= _b_killer= _b_dog= _b_cause= _b_told=
-trap '_b_hit=1; _b_stop' TERM URG
+trap '_b_hit=TERM; _b_stop TERM' TERM
+trap '_b_hit=${_b_hit:-URG}; _b_stop URG' URG
 cd "$_b_at" 2>/dev/null || exit 113
 _b_second() { # a launch too many: as long as the first one lives here, Slurm is not to think that it is over
   trap - TERM URG
@@ -55,6 +57,7 @@ _b_stop() {
   [ -n "$_b_pid" ] || return 0
   if [ -s kill ]; then read -r _b_why _b_grace <kill
   elif [ -e late ]; then _b_why=TIMEOUT
+  elif [ "$1" = URG ]; then return 0 # it is for another node of the same job
   else _b_why=SLURM; fi
   [ "$_b_told" != "$_b_pid $_b_why $_b_grace" ] || return 0
   _b_told="$_b_pid $_b_why $_b_grace"
@@ -106,7 +109,7 @@ _b_wait() { # the exit code of _b_pid into _b_code; a signal to us interrupts `w
 _b_run() { # PHASE
   _b_begin "$1" </dev/null >>"$_b_log" 2>&1 &
   _b_pid=$!
-  [ -z "$_b_hit" ] || _b_stop
+  [ -z "$_b_hit" ] || _b_stop "$_b_hit"
   _b_wait
 }
 

@@ -74,6 +74,7 @@ class Host(Struct):
     state_flags: list[str] = []
     partitions: list[str] = []
     reason: str | None = ""
+    address: str | None = ""
 
 
 class Hosts(Struct):
@@ -141,7 +142,7 @@ def submission(version: Version, name: str, comment: str, options: Options, size
     job: dict[str, Any] = {
         "name": name,
         "comment": comment,
-        "tasks": 1,
+        "tasks": options.tasks,
         "cpus_per_task": options.cpus,
         "current_working_directory": "/",
         "standard_output": "/dev/null",
@@ -154,21 +155,31 @@ def submission(version: Version, name: str, comment: str, options: Options, size
         chosen["array"] = f"0-{size - 1}"
     path = "PATH=/usr/local/bin:/usr/bin:/bin"
     if version.new:
-        job |= {"minimum_nodes": 1, "maximum_nodes": 1, "requeue": False, "environment": [path]}
-        job["memory_per_node"] = number(options.memory)
+        job |= {"minimum_nodes": 1, "maximum_nodes": options.tasks, "requeue": False, "environment": [path]}
+        per, memory = _memory(options)
+        job[f"memory_per_{per}"] = number(memory)
         if options.gpus:
-            job["tres_per_node"] = f"gres{':' if version.name == 'v0.0.39' else '/'}gpu:{options.gpus}"
+            per = "task" if options.tasks > 1 else "node"
+            job[f"tres_per_{per}"] = f"gres{':' if version.name == 'v0.0.39' else '/'}gpu:{options.gpus}"
         if options.minutes:
             job["time_limit"] = number(options.minutes)
     else:
         # `requeue: false` means true here; `no_requeue` is known and not documented.
-        job |= {"nodes": [1, 1], "no_requeue": True, "environment": dict([path.split("=")])}
-        job["memory_per_node"] = options.memory
+        job |= {"nodes": [1, options.tasks], "no_requeue": True, "environment": dict([path.split("=")])}
+        per, memory = _memory(options)
+        job[f"memory_per_{per}"] = memory
         if options.gpus:
-            job["gres"] = f"gpu:{options.gpus}"
+            job["gpus_per_task" if options.tasks > 1 else "gres"] = f"gpu:{options.gpus}"
         if options.minutes:
             job["time_limit"] = options.minutes
     return {"script": script, "job": job | chosen | properties(options.extra, version.new)}
+
+
+def _memory(options: Options) -> tuple[str, int]:
+    """Of one task by the node; of several, which may share nodes, by the CPU. MiB."""
+    if options.tasks > 1:
+        return "cpu", -(-options.memory // options.cpus)
+    return "node", options.memory
 
 
 def together(ids: Iterable[str]) -> Iterator[str]:
@@ -252,7 +263,8 @@ def nodes(hosts: Iterable[Host], partitions: Iterable[Partition]) -> list[Node]:
             trouble += f": {host.reason}"
         gpus = slurmstate.gpus_in(host.gres or "")
         for partition in host.partitions:
-            found.append(Node(host.name, partition, partition in defaults, host.cpus, host.real_memory, gpus, trouble))
+            size = (host.cpus, host.real_memory, gpus, trouble, host.address or "")
+            found.append(Node(host.name, partition, partition in defaults, *size))
     return found
 
 

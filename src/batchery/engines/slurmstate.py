@@ -14,7 +14,7 @@ from batchery.core.model import EXIT, HOST, TERMINATED, TIMEOUT
 LISTING_FORMAT: Final = "%F|%K|%T|%N|%j|%r"
 #: Asked of sacct: job, state, nodes, name.
 HISTORY_FORMAT: Final = "JobID,State,NodeList,JobName%100"
-NODES_FORMAT: Final = "%N|%c|%m|%G|%T|%P|%E"
+NODES_FORMAT: Final = "%N|%c|%m|%G|%T|%P|%o|%E"
 
 WAITING: Final = "waiting"
 STARTING: Final = "starting"
@@ -89,6 +89,7 @@ class Node(NamedTuple):
     memory: int
     gpus: int
     trouble: str
+    address: str = ""  # where the other nodes reach it
 
 
 Listing = dict[tuple[str, int], Row]
@@ -159,14 +160,17 @@ def nodes(text: str) -> list[Node]:
     """What sinfo says of the nodes."""
     found = []
     for line in text.splitlines():
-        parts = line.split("|", 6)
-        if len(parts) == 7 and parts[1].isdigit():
-            name, cpus, memory, gres, state, partition, reason = parts
+        parts = line.split("|", 7)
+        if len(parts) == 8 and parts[1].isdigit():
+            name, cpus, memory, gres, state, partition, address, reason = parts
             trouble = "" if state.startswith(_HEALTHY) else state  # "idle*" does not answer yet, or is soon "down*"
             if trouble and reason not in ("none", ""):
                 trouble += f": {reason}"
             found.append(
-                Node(name, partition.rstrip("*"), "*" in partition, int(cpus), int(memory), gpus_in(gres), trouble)
+                Node(
+                    *(name, partition.rstrip("*"), "*" in partition, int(cpus), int(memory), gpus_in(gres), trouble),
+                    address,
+                )
             )
     return found
 

@@ -23,6 +23,7 @@ from batchery.core.model import START_FAILED, WITHDRAWN, AttemptKey, ContainerEn
 from batchery.engines.engine import Engine, EngineError, Node, Order
 from batchery.run.addresses import Addresses
 from batchery.run.filling import Filling
+from batchery.spec import variables
 from batchery.spec.nodes import node_docs
 from batchery.spec.order import order
 
@@ -162,7 +163,7 @@ class Dispatcher:
             key=key,
             used=attempt.used,
             size=job.size if job.array else 0,
-            node=self._addresses.node_of(world, job, key) if job.gang else None,
+            node=self._node_of(job, key) if job.gang else None,
             gang=_gang(job, key) if job.gang else None,
             job_name=job.name,
             queue_name=world.queues[job.queue].name,
@@ -186,6 +187,13 @@ class Dispatcher:
         if found is None:
             found = self._configs[engine] = replace(self._loop.config, engine=engine)
         return found
+
+    def _node_of(self, job: Job, key: AttemptKey) -> variables.Node:
+        world = self._loop.world
+        node = self._addresses.node_of(world, job, key)
+        config = self._config_at(world.site_of[world.live[key].environment])
+        shared = config.engine == "process" or (config.engine != "slurm" and config.container.network == "host")
+        return node if shared else replace(node, address="")  # a network of their own has addresses of its own
 
     def _unresolved(self, order: Order, words: str) -> None:
         self._fail(order.key, words, order.containers[0].name)
