@@ -17,7 +17,7 @@ ON_ENGINES = {
     "test_cancel_arrays": ("process", *ENGINES, "slurm"),
     "test_job_endpoints": ("process", *ENGINES, "slurm"),
     "test_jobs": ("process", "slurm"),
-    "test_multinode": ("process", *ENGINES, "slurm"),
+    "test_multinode": ("process", "docker", "slurm"),
     "test_containers": ENGINES,
     "test_container_images": ENGINES,
     "test_secrets_engines": ("process", *ENGINES, "slurm"),

@@ -73,21 +73,17 @@ def all_run(pipeline: Pipeline, job: str, nodes: int = 3) -> None:
     until(lambda: {pipeline.status(ref) for ref in refs} == {"RUNNING"}, "all nodes run")
 
 
-def talking(pipeline: Pipeline, engine: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def talking(pipeline: Pipeline, engine: str) -> tuple[dict[str, Any], ...]:
     """A node that says a word to the main node, and one that hears three."""
     if "docker" in engine or "podman" in engine:  # busybox is all that their image has
         port = free_port()
-        say = (
-            'until echo "$AWS_BATCH_JOB_NODE_INDEX@$BATCHERY_NODE_IPV4_ADDRESS" | nc "$AWS_BATCH_JOB_MAIN_NODE_PRIVATE'
-        )
-        say += f'_IPV4_ADDRESS" {port}; do sleep 0.1; done'
-        hear = (
-            f'for i in 1 2 3; do nc -l -s "$BATCHERY_NODE_IPV4_ADDRESS" -p {port} </dev/null; done | sort | xargs echo'
-        )
+        main, own = "$AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS", "$BATCHERY_NODE_IPV4_ADDRESS"
+        say = f'until echo "$AWS_BATCH_JOB_NODE_INDEX@{own}" | nc "{main}" {port}; do sleep 0.1; done'
+        hear = f': >/tmp/heard; nc -ll -p {port} -e sh -c "cat >>/tmp/heard" & '
+        hear += "until [ $(wc -l </tmp/heard) = 3 ]; do sleep 0.1; done; sort /tmp/heard | xargs echo"
         return container("sh", "-c", say), container("sh", "-c", hear)
     environment = [{"name": "PORT", "value": str(pipeline.folder / "port")}]
-    say, hear = ([sys.executable, "-c", program] for program in (SAY, HEAR))
-    return container(*say, environment=environment), container(*hear, environment=environment)
+    return tuple(container(sys.executable, "-c", what, environment=environment) for what in (SAY, HEAR))
 
 
 def test_four_nodes_see_all_addresses(pipeline: Pipeline, queue: str, engine: str) -> None:

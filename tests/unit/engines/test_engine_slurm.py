@@ -61,7 +61,7 @@ def test_of_two_jobs_for_one_element_the_one_that_is_further_counts():
 
 
 def test_nodes_and_what_ails_them():
-    text = "n1|16|1000|(null)|idle|main*|none\nn2|8|2000|gpu:a100:2(S:0),gpu:1|drained|gpu|Duplicate jobid\n"
+    text = "n1|16|1000|(null)|idle|main*|n1|none\nn2|8|2000|gpu:a100:2(S:0),gpu:1|drained|gpu|n2|Duplicate jobid\n"
     first, second = slurmstate.nodes(text)
     assert (first.default, first.gpus, first.trouble) == (True, 0, "")
     assert (second.partition, second.gpus, second.trouble) == ("gpu", 3, "drained: Duplicate jobid")
