@@ -30,13 +30,12 @@ from batchery.core.model import START_FAILED, TERMINATED, WITHDRAWN, AttemptKey,
 from batchery.engines.engine import EngineError, Node, Order, Survey
 from batchery.engines.logindex import PERIOD
 from batchery.engines.room import Room, Share
-from batchery.engines.slurmcli import CommandLine
-from batchery.engines.slurmdesk import Desk, troubled
+from batchery.engines.slurmdesk import Desk
 from batchery.engines.slurmdriver import Driver, Refused, Unreachable
+from batchery.engines.slurmfacts import driver_of, facts_of
 from batchery.engines.slurmfiles import Found, Left, Spool
 from batchery.engines.slurmgang import rank_of
 from batchery.engines.slurmjobs import BEGINS, ENDED, HELD, RUNS, WAITING, Attempt, attempt_of, wants_slurms_word
-from batchery.engines.slurmrest import RestDriver
 from batchery.engines.wire import task_of
 
 T = TypeVar("T")
@@ -390,25 +389,7 @@ class SlurmEngine:
                 return
 
     def facts(self) -> dict[str, str]:
-        config, nodes = self.desk.config, {node.name: node for node in self.desk.nodes}
-        found = {
-            "engine": self.name,
-            "slurm": f"{config.get('SLURM_VERSION', '?')}, cluster {config.get('ClusterName', '?')}",
-            "driver": self._driver.name,
-            "nodes": f"{len(nodes)} with {sum(node.cpus for node in nodes.values())} CPUs",
-            "shared directory": str(self._spool.root),
-            "memory limits of nodes": "cgroups" if "cgroup" in config.get("TaskPlugin", "") else "not by task/cgroup",
-        }
-        if trouble := troubled(nodes.values()):
-            found["nodes in trouble"] = f"not all nodes work: {trouble}"
-        if self.words.trouble:
-            found["controller"] = f"no answer: {self.words.trouble}"
-        return found
-
-
-def driver_of(settings: Slurm) -> Driver:
-    """How this cluster is spoken to."""
-    return RestDriver(settings) if settings.rest else CommandLine(settings.conf)
+        return {"engine": self.name, **facts_of(self.desk), "shared directory": str(self._spool.root)}
 
 
 def sample(attempts: list[Attempt]) -> None:
