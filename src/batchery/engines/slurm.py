@@ -35,7 +35,17 @@ from batchery.engines.slurmdriver import Driver, Refused, Unreachable
 from batchery.engines.slurmfacts import driver_of, facts_of
 from batchery.engines.slurmfiles import Found, Left, Spool
 from batchery.engines.slurmgang import rank_of
-from batchery.engines.slurmjobs import BEGINS, ENDED, HELD, RUNS, WAITING, Attempt, attempt_of, wants_slurms_word
+from batchery.engines.slurmjobs import (
+    BEGINS,
+    ENDED,
+    HELD,
+    RUNS,
+    WAITING,
+    Attempt,
+    attempt_of,
+    sample,
+    wants_slurms_word,
+)
 from batchery.engines.wire import task_of
 
 T = TypeVar("T")
@@ -390,12 +400,6 @@ class SlurmEngine:
 
     def facts(self) -> dict[str, str]:
         return {"engine": self.name, **facts_of(self.desk), "shared directory": str(self._spool.root)}
-
-
-def sample(attempts: list[Attempt]) -> None:
-    now = now_ms()
-    for attempt in attempts:
-        attempt.index.sample(now)
 
 
 def now_ms() -> int:

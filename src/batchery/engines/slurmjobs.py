@@ -1,6 +1,7 @@
 """One attempt on its way through Slurm: what is kept of it, and its end in the port's words. Pure."""
 
 import math
+import time
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -259,3 +260,10 @@ def _told_of(run: Run) -> dict[str, Any]:
 def killed_too_late(attempt: Attempt, now: float) -> bool:
     """The wrapper had its grace and more, and has not ended."""
     return bool(attempt.killed == TERMINATED and attempt.kill_at) and now > attempt.kill_at + attempt.grace + 20
+
+
+def sample(attempts: list[Attempt]) -> None:
+    """Note how large their logs are now."""
+    now = time.time_ns() // 1_000_000
+    for attempt in attempts:
+        attempt.index.sample(now)
