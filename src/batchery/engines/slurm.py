@@ -27,6 +27,7 @@ import msgspec
 from batchery.config import Process, Slurm
 from batchery.core.messages import Exited, Report, Starting
 from batchery.core.model import START_FAILED, TERMINATED, WITHDRAWN, AttemptKey, Capacity, Words
+from batchery.engines import slurmjobs
 from batchery.engines.engine import EngineError, Node, Order, Survey
 from batchery.engines.logindex import PERIOD
 from batchery.engines.room import Room, Share
@@ -35,17 +36,7 @@ from batchery.engines.slurmdriver import Driver, Refused, Unreachable
 from batchery.engines.slurmfacts import driver_of, facts_of
 from batchery.engines.slurmfiles import Found, Left, Spool
 from batchery.engines.slurmgang import rank_of
-from batchery.engines.slurmjobs import (
-    BEGINS,
-    ENDED,
-    HELD,
-    RUNS,
-    WAITING,
-    Attempt,
-    attempt_of,
-    sample,
-    wants_slurms_word,
-)
+from batchery.engines.slurmjobs import BEGINS, ENDED, HELD, RUNS, WAITING, Attempt, attempt_of, wants_slurms_word
 from batchery.engines.wire import task_of
 
 T = TypeVar("T")
@@ -315,7 +306,7 @@ class SlurmEngine:
                 running = [a for a in self._attempts.values() if a.phase in (BEGINS, RUNS)]
                 if time.monotonic() >= sampled:
                     began = time.monotonic()
-                    await self._do(sample, running)
+                    await self._do(slurmjobs.sample, running)
                     sampled = time.monotonic() + max(PERIOD / 1000, 20 * (time.monotonic() - began))
             except OSError as error:
                 log.warning("the shared directory cannot be read: %s", error)
