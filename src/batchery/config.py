@@ -51,7 +51,7 @@ class SlurmTarget(Struct, frozen=True, forbid_unknown_fields=True):
     qos: str = ""
     constraint: str = ""
     options: list[str] = []  # further options of sbatch
-    container: list[str] = []  # put before the command; {image} is the job's image. Empty: processes of the node
+    container: list[str] = []  # put before the command: see slurm.md, "Images". Empty: processes of the node
 
 
 class Slurm(SlurmTarget, frozen=True, forbid_unknown_fields=True):

@@ -18,6 +18,7 @@ ON_ENGINES = {
     "test_job_endpoints": ("process", *ENGINES, "slurm"),
     "test_jobs": ("process", "slurm"),
     "test_multinode": ("process", "docker", "slurm"),
+    "test_readme": ("process", "slurm"),
     "test_containers": ENGINES,
     "test_container_images": ENGINES,
     "test_secrets_engines": ("process", *ENGINES, "slurm"),

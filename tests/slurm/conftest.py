@@ -49,7 +49,7 @@ class ClusterRig(SlurmRig):
 
     def wrapper_of(self, order):
         """The process of the wrapper."""
-        return int(Path(self.engine._spool.place(order.task_id), "claim", "by").read_text().split()[1])
+        return int(Path(self.engine._spool.place(order.task_id), "claim").read_text().split()[1])
 
     def _started(self, order):
         return Path(self.engine._spool.place(order.task_id), "started").read_text().split()

@@ -6,7 +6,7 @@
     <shared>/instance                         six hex digits in the names of our jobs in Slurm
     <shared>/news/<task>.<began|over|...>     empty files: where to look
     <shared>/sent/<submission>/<index>        link to the attempt's directory
-    <shared>/run/<2 digits>/<task>/           one attempt: order, claim/, work/, started, exit, kill, told, verdict
+    <shared>/run/<2 digits>/<task>/           one attempt: order, claim, work/, started, exit, kill, told, verdict
 
 Everything here blocks: call it in a thread. The claim decides who has an attempt: its wrapper, or we, who then know
 that it never runs. A directory without ``order`` is one that is being removed.
@@ -88,8 +88,16 @@ class Spool:
     def write_order(self, task: str, text: str, log_path: str) -> None:
         """The attempt's directory. Raises OSError."""
         place = self.place(task)
-        os.makedirs(place + "/work", mode=0o700, exist_ok=True)
-        os.makedirs(os.path.dirname(log_path), exist_ok=True)
+        try:
+            os.mkdir(place, 0o700)
+        except OSError:
+            os.makedirs(place, mode=0o700, exist_ok=True)
+        try:
+            os.mkdir(place + "/work", 0o700)
+        except FileExistsError:
+            pass
+        if not os.path.isdir(folder := os.path.dirname(log_path)):  # children of an array have one
+            os.makedirs(folder, exist_ok=True)
         fd = os.open(place + "/order.part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
@@ -134,7 +142,7 @@ class Spool:
     def claim(self, task: str) -> bool:
         """Take the attempt away from Slurm. False: it has begun."""
         try:
-            os.mkdir(self.place(task) + "/claim")
+            os.close(os.open(self.place(task) + "/claim", os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
             return False
         return True
@@ -183,7 +191,7 @@ class Spool:
         ended = _exit(place + "/exit")
         failed = _line(place + "/failed")[0] if ended is not None else ""
         tale = _all(place + "/tale") if ended is not None else ""
-        claimed = bool(started or starting or ended) or os.path.isdir(place + "/claim")
+        claimed = bool(started or starting or ended) or os.path.exists(place + "/claim")
         return Found(claimed, starting, started, node.partition(" ")[0], ended, failed, tale)
 
     def was_told(self, task: str) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -246,7 +247,7 @@ def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> 
 
 def _run(one: Container, order: Order, target: SlurmTarget, process: Process) -> Run:
     run = entry(process.images, one.image, one.command, one.environment, one.entrypoint)
-    argv = (*(word.replace("{image}", one.image) for word in target.container), *run.argv)
+    argv = (*in_container(target.container, one.image, run.environment), *run.argv)
     return Run(one, argv, {**run.environment, "BATCHERY_ATTEMPT": str(order.key)}, ulimits(one.spec))
 
 
@@ -255,6 +256,17 @@ def _told_of(run: Run) -> dict[str, Any]:
     one = run.container
     program = run.argv[0] if run.argv else ""
     return {"name": one.name, "image": one.image, "program": program, "decides": one.decides, "log": one.log_path}
+
+
+def in_container(words: Iterable[str], image: str, environment: Iterable[str]) -> Iterator[str]:
+    """What is put before the command: ``{image}`` is the image, a word ``{environment}`` an option --env NAME for each
+    of the job's variables, whose values stay in the environment."""
+    for word in words:
+        if word == "{environment}":
+            for name in environment:
+                yield from ("--env", name)
+        else:
+            yield word.replace("{image}", image)
 
 
 def killed_too_late(attempt: Attempt, now: float) -> bool:

@@ -7,7 +7,8 @@ Slurm gets a script of two lines, the same for every job of a submission. It fin
 
 1. goes to that directory. It is removed when the attempt is over, so a submission that Slurm made twice, or too
    late, finds nothing and ends;
-2. claims the attempt: ``mkdir claim``. Only one can; the engine withdraws an attempt by claiming it itself;
+2. claims the attempt: makes the file ``claim``, which only one can (noclobber is O_EXCL); the engine withdraws an
+   attempt by claiming it itself;
 3. runs the prolog, if there is one, then the job, in a session of its own, with the environment of ``order`` (mode
    0600, never in Slurm's hands) and nothing else;
 4. ends it when told: SIGTERM to its session, after the grace SIGKILL. It is told by a signal with a file ``kill`` (by
@@ -19,7 +20,7 @@ Slurm gets a script of two lines, the same for every job of a submission. It fin
 
 Times are the times of the files, so the file server's clock is the only one. A file without its last line is not
 there yet: that is as good as a rename and costs no process. For each step an empty file in ``<shared>/news`` tells the
-engine where to look. What the wrapper does itself costs one short process, `mkdir`.
+engine where to look. What the wrapper does itself costs no process.
 """
 
 import hashlib
@@ -40,12 +41,13 @@ trap '_b_hit=${_b_hit:-URG}; _b_stop URG' URG
 cd "$_b_at" 2>/dev/null || exit 113
 _b_second() { # a launch too many: as long as the first one lives here, Slurm is not to think that it is over
   trap - TERM URG
-  read -r _b_host _b_first <claim/by && [ "$_b_host" = "$_b_node" ] || exit 114
+  read -r _b_host _b_first <claim && [ "$_b_host" = "$_b_node" ] || exit 114
   while [ ! -e exit ] && kill -0 "$_b_first"; do sleep 2; done
   exit 114
 }
-mkdir claim 2>/dev/null || _b_second 2>/dev/null
-echo "$_b_node $$" >claim/by
+set -C
+echo "$_b_node $$" 2>/dev/null >claim || _b_second 2>/dev/null
+set +C
 read -r _b_x _b_task _b_limit _b_grace _b_prolog _b_log <order || exit 115
 _b_news=$_b_news/$_b_task
 if [ -x /usr/bin/setsid ]; then _b_setsid=/usr/bin/setsid; else _b_setsid=; fi
