@@ -312,7 +312,8 @@ class SlurmEngine:
                 log.warning("the shared directory cannot be read: %s", error)
             quiet = time.monotonic() - self._heard_at
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stir.wait(), min(max(HEAR_S[0], quiet / 10), HEAR_S[1]))
+                async with asyncio.timeout(min(max(HEAR_S[0], quiet / 10), HEAR_S[1])):
+                    await self._stir.wait()
 
     async def _news(self) -> bool:
         told = await self._do(self._spool.news)

@@ -16,6 +16,7 @@ the controller does not answer.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -154,10 +155,9 @@ class Desk:
         """For ever."""
         troubled = REFUSED_S[0] / 2
         while True:
-            try:
-                await asyncio.wait_for(self.wake.wait(), self._rest())
-            except TimeoutError:
-                pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._rest()):  # wait_for of Python 3.11 may swallow that we are cancelled
+                    await self.wake.wait()
             self.wake.clear()
             try:
                 await self._round()
