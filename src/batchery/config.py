@@ -120,6 +120,23 @@ class Engines(Struct, frozen=True, forbid_unknown_fields=True):
         return {*self.names.values(), *self.kinds.values()}
 
 
+class Service(Struct, frozen=True, forbid_unknown_fields=True):
+    """[services.environments."PATTERN"]: how jobs of these service environments run."""
+
+    command: list[str] = []  # in place of the image's and "train"; {request}, {directory}, {name} are filled in
+    memory: int = 1024  # MiB that each job holds, and may use
+    gpus: int = 0
+    environment: dict[str, str] = {}
+
+
+class Services(Struct, frozen=True, forbid_unknown_fields=True):
+    """[services]: service jobs, which AWS hands to SageMaker."""
+
+    directory: str = ""  # what attempts find below /opt/ml, and leave there; "" is DATA/services
+    data: dict[str, str] = {}  # prefix of an S3 URI -> the directory that has the same data
+    environments: dict[str, Service] = {}  # pattern of names (shell wildcards) -> how its jobs run
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """[limits]: AWS's numbers. Source: userguide/service_limits.html unless noted."""
 
@@ -144,6 +161,10 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     submitted: int = 1_000_000  # jobs in SUBMITTED
     share_identifiers: int = 500  # of a policy, and active in a queue: API_ShareAttributes
     environments_per_cluster: int = 5  # on one EKS cluster
+    service_environments: int = 50
+    services_per_queue: int = 1  # service environments of a queue
+    service_bytes: int = 10 * 1024  # of a serviceRequestPayload
+    service_evaluate_on_exit: int = 5  # API_ServiceJobRetryStrategy
     consumables: int = 50_000
     consumables_per_job: int = 5  # userguide/resource-aware-scheduling-how-to-for-jobs.html
     body_bytes: int = 1024 * 1024
@@ -178,6 +199,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     container: Container = Container()
     secrets: Secrets = Secrets()
     volumes: Volumes = Volumes()
+    services: Services = Services()
     limits: Limits = Limits()
     rates: dict[str, float] = {}  # [rates]: operation or "*" -> calls per second of an account; none by default
 
@@ -185,7 +207,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 _REST = re.compile(r"|unix:/.+|https?://[^/]+.*")
 _ULIMIT = re.compile(r"-?\d+(:-?\d+)?")
 #: Settings that are paths: `~` is expanded, a relative one in a file is beside that file.
-PATHS = ("data", "logs", "activity_log", "secrets.file")
+PATHS = ("data", "logs", "activity_log", "secrets.file", "services.directory")
 
 
 def default_data(environ: Mapping[str, str]) -> str:
@@ -320,18 +342,27 @@ def _check(config: Config) -> None:
 
 
 def _of_data(config: Config) -> list[tuple[bool, str]]:
-    """Rules of [volumes] and [secrets]."""
+    """Rules of [volumes], [services] and [secrets]."""
+    volumes, services = config.volumes, config.services
     return [
         (
-            all(os.path.isabs(one) for one in (*config.volumes.efs.values(), *config.volumes.s3files.values())),
-            "Every directory under [volumes] must be an absolute path.",
+            all(
+                os.path.isabs(one)
+                for one in (*volumes.efs.values(), *volumes.s3files.values(), *services.data.values())
+            ),
+            "Every directory under [volumes] and [services.data] must be absolute.",
+        ),
+        (
+            all(one.memory >= 1 and one.gpus >= 0 for one in config.services.environments.values()),
+            "Every memory under [services.environments] must be at least 1, and gpus not negative.",
         ),
         (config.secrets.tries >= 1, f"secrets.tries is {config.secrets.tries}, and must be at least 1."),
         (config.secrets.timeout >= 1, f"secrets.timeout is {config.secrets.timeout}, and must be at least 1."),
     ]
 
 
-KINDS = ("EC2", "SPOT", "FARGATE", "FARGATE_SPOT", "UNMANAGED", "ECS_MANAGED_INSTANCES", "EKS", "EKS_SPOT")
+SERVICE = "SAGEMAKER_TRAINING"
+KINDS = ("EC2", "SPOT", "FARGATE", "FARGATE_SPOT", "UNMANAGED", "ECS_MANAGED_INSTANCES", "EKS", "EKS_SPOT", SERVICE)
 
 
 def engine_for(config: Config, name: str, kind: str) -> str:

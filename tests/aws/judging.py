@@ -18,9 +18,9 @@ import botocore.session
 from botocore.validate import ParamValidator
 
 #: Required by the model, and left out by AWS until a job has begun.
-ABSENT = re.compile(r"jobs\[\d+\]\.startedAt")
-#: AWS answers these in lower case, whatever the model says.
-LOWER = re.compile(r"\.evaluateOnExit\[\d+\]\.action$")
+ABSENT = re.compile(r"(jobs\[\d+\]|input)\.startedAt")
+#: AWS answers these in lower case, whatever the model says; of service jobs nobody has told.
+LOWER = re.compile(r"^(?!DescribeServiceJob).*\.evaluateOnExit\[\d+\]\.action$")
 KINDS: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,

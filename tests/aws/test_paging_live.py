@@ -4,6 +4,7 @@ An operation that is new joins by one line in `STOCK`, which makes at least thre
 of the request; one that botocore can page, that is served and has no line, fails here.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -88,6 +89,37 @@ def jobs_by_consumable(p: Pipeline) -> Members:
     return {"consumableResource": "paged-asked"}
 
 
+def service_environments(p: Pipeline, most: int = 1) -> Members:
+    for name in ("one", "two", "three"):
+        p.batch.create_service_environment(
+            serviceEnvironmentName=f"paged-{name}",
+            serviceEnvironmentType="SAGEMAKER_TRAINING",
+            capacityLimits=[{"maxCapacity": most, "capacityUnit": "NUM_INSTANCES"}],
+        )
+    found = p.batch.describe_service_environments
+    until(lambda: {one["status"] for one in found()["serviceEnvironments"]} == {"VALID"}, "all are VALID")
+    return {}
+
+
+def service_jobs(p: Pipeline) -> Members:
+    order = [{"order": 1, "serviceEnvironment": "paged-one"}]
+    p.batch.create_job_queue(
+        jobQueueName="trains", priority=1, jobQueueType="SAGEMAKER_TRAINING", serviceEnvironmentOrder=order
+    )
+    payload = {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2}}
+    payload["AlgorithmSpecification"] = {"TrainingImage": "trainer"}
+    for _ in range(5):
+        p.batch.submit_service_job(
+            jobName="train",
+            jobQueue="trains",
+            serviceJobType="SAGEMAKER_TRAINING",
+            serviceRequestPayload=json.dumps(payload),
+        )
+    members = {"jobQueue": "trains", "jobStatus": "RUNNABLE"}
+    until(lambda: len(p.batch.list_service_jobs(**members)["jobSummaryList"]) == 5, "all are RUNNABLE")
+    return members
+
+
 #: What makes items for a paginator of Batch, and the name of the result's list.
 STOCK: dict[str, list[tuple[Callable[[Pipeline], Members], str]]] = {
     "describe_compute_environments": [(environments, "computeEnvironments")],
@@ -95,6 +127,8 @@ STOCK: dict[str, list[tuple[Callable[[Pipeline], Members], str]]] = {
     "describe_job_queues": [(queues, "jobQueues")],
     "list_consumable_resources": [(consumables, "consumableResources")],
     "list_jobs_by_consumable_resource": [(jobs_by_consumable, "jobs")],
+    "describe_service_environments": [(service_environments, "serviceEnvironments")],
+    "list_service_jobs": [(service_jobs, "jobSummaryList")],
     "list_scheduling_policies": [(policies, "schedulingPolicies")],
     "list_jobs": [(jobs, "jobSummaryList"), (found_jobs, "jobSummaryList"), (children, "jobSummaryList")],
 }

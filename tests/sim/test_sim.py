@@ -63,9 +63,9 @@ def _retried_after_a_cancel(patch: pytest.MonkeyPatch) -> None:
 
     real = decide.outcome
 
-    def forgiving(shape: Any, attempt: Any, job_ask: Any, task_ask: Any, report: Any) -> Any:
+    def forgiving(shape: Any, attempt: Any, job_ask: Any, task_ask: Any, report: Any, *more: Any) -> Any:
         kind = job_ask.kind if job_ask else 0
-        return real(shape, attempt, None if kind == 1 else job_ask, task_ask, report)
+        return real(shape, attempt, None if kind == 1 else job_ask, task_ask, report, *more)
 
     patch.setattr(decide, "outcome", forgiving)
 

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "run": ("core", "spec", "config", "store.store", "engines.engine"),
     "api": (
         *("core.messages", "core.model", "core.status", "core.query", "store.store", "run.port", "spec", "config"),
-        *("core.named", "core.queue", "core.shares", "run.logfiles", "run.logsearch"),
+        *("core.instances", "core.named", "core.queue", "core.shares", "run.logfiles", "run.logsearch"),
     ),
     "vault": ("run.secrets", "spec.secretrefs", "config"),
     "client": ("api.sigv4",),

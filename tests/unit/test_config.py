@@ -72,7 +72,7 @@ def test_secrets_and_volumes(tmp_path: Path) -> None:
     [
         ("[secrets]\ntries = 0", "secrets.tries is 0, and must be at least 1."),
         ("[secrets]\ntimeout = 0", "secrets.timeout is 0, and must be at least 1."),
-        ('[volumes.s3files]\na = "mnt"', r"Every directory under .volumes. must be an absolute path."),
+        ('[volumes.s3files]\na = "mnt"', r"Every directory under .volumes. and .services.data. must be absolute"),
     ],
 )
 def test_sections_of_data_that_cannot_be_used(tmp_path: Path, text: str, sentence: str) -> None:

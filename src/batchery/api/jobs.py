@@ -30,7 +30,7 @@ from batchery.api.tags import check_tags
 from batchery.config import Config, engine_for
 from batchery.core import query
 from batchery.core.messages import Cancel, Many, NeedFacts, Refused, Submit, Terminate
-from batchery.core.model import ACTIVE, DELETING, ENABLED, INVALID, NO_GANGS, Definition, Queue, Shape, task_ref
+from batchery.core.model import ACTIVE, DELETING, ENABLED, INVALID, NO_GANGS, Definition, Queue, Realm, Shape, task_ref
 from batchery.core.shares import NO_PRIORITY, NO_SHARE, NOT_FAIR
 from batchery.spec.consumables import in_effect
 from batchery.spec.effective import definition_of, effective
@@ -203,7 +203,7 @@ async def _shape(call: Call, ask: SubmitJobRequest, definition: Definition, queu
 # ------------------------------------------------------------------------------------------- cancel and terminate
 
 
-def _check_reason(call: Call, reason: str) -> None:
+def check_reason(call: Call, reason: str) -> None:
     """That there is one is the wire's to check, as of jobId."""
     most = call.service.config.limits.reason_chars
     if len(reason) > most:
@@ -211,7 +211,7 @@ def _check_reason(call: Call, reason: str) -> None:
 
 
 def _check_one(call: Call, action: str, job: str, reason: str) -> None:
-    _check_reason(call, reason)
+    check_reason(call, reason)
     call.allow(action, job_arn(call.realm, job))
 
 
@@ -234,8 +234,8 @@ async def terminate_job(call: Call, ask: TerminateJobRequest) -> TerminateJobRes
 @operation
 async def cancel_jobs(call: Call, ask: CancelJobsRequest) -> CancelJobsResponse:
     """Each job by itself: an id that names no job is among the successful ones, as AWS answers."""
-    jobs = _check_many(call, "batch:CancelJob", ask.jobs, ask.reason)
-    answer: CancelJobsResponse = await _bulk(
+    jobs = check_many(call, "batch:CancelJob", ask.jobs, ask.reason)
+    answer: CancelJobsResponse = await bulk(
         call,
         jobs,
         Many(tuple(Cancel(call.realm, task_ref(job), ask.reason) for job in jobs)),
@@ -249,8 +249,8 @@ async def cancel_jobs(call: Call, ask: CancelJobsRequest) -> CancelJobsResponse:
 @operation
 async def terminate_jobs(call: Call, ask: TerminateJobsRequest) -> TerminateJobsResponse:
     """Each job by itself, as in CancelJobs."""
-    jobs = _check_many(call, "batch:TerminateJob", ask.jobs, ask.reason)
-    answer: TerminateJobsResponse = await _bulk(
+    jobs = check_many(call, "batch:TerminateJob", ask.jobs, ask.reason)
+    answer: TerminateJobsResponse = await bulk(
         call,
         jobs,
         Many(tuple(Terminate(call.realm, task_ref(job), ask.reason) for job in jobs)),
@@ -261,23 +261,25 @@ async def terminate_jobs(call: Call, ask: TerminateJobsRequest) -> TerminateJobs
     return answer
 
 
-def _check_many(call: Call, action: str, jobs: list[str], reason: str) -> list[str]:
+def check_many(
+    call: Call, action: str, jobs: list[str], reason: str, arn: Callable[[Realm, str], str] = job_arn
+) -> list[str]:
     """The ids, each once. Whoever may not end one of them ends none."""
     most = call.service.config.limits.bulk_ids
     if not jobs or not all(jobs):
         raise call.refuse("'jobs' is a required field (cannot be an empty string)", wrapped=False)
     if len(jobs) > most:
         raise call.refuse(f"Maximum number of jobs supported is  {most} .")  # after DescribeJobs' text
-    _check_reason(call, reason)
+    check_reason(call, reason)
     unique = list(dict.fromkeys(jobs))
-    call.allow(action, *(job_arn(call.realm, job) for job in unique))
+    call.allow(action, *(arn(call.realm, job) for job in unique))
     return unique
 
 
 _Failed = list[tuple[str, str, str]]  # job, code, message
 
 
-async def _bulk(call: Call, jobs: list[str], many: Many, shape: Callable[[list[str], _Failed], Any]) -> Any:
+async def bulk(call: Call, jobs: list[str], many: Many, shape: Callable[[list[str], _Failed], Any]) -> Any:
     def respond(answers: list[Exception | None]) -> Any:
         done = [job for job, error in zip(jobs, answers, strict=True) if error is None]
         failed = [

@@ -24,6 +24,7 @@ from batchery.api.shapes import (
 from batchery.api.sight import Sighting
 from batchery.api.views import Seen, job_detail, job_summary
 from batchery.core import query
+from batchery.core.instances import SERVICE
 from batchery.core.model import Realm, World
 from batchery.core.query import Facts
 from batchery.core.status import CODES_SHOWN_AS, ENDED
@@ -105,7 +106,7 @@ def _documents(world: World, realm: Realm, arns: set[str]) -> dict[str, str]:
 # ----------------------------------------------------------------------------------------------------------- list
 
 
-class _Page(Struct, frozen=True):
+class Page(Struct, frozen=True):
     """What one call lists. ``filter``: name and value, or None. ``after``: the cursor of the page before."""
 
     codes: tuple[int, ...]
@@ -115,7 +116,7 @@ class _Page(Struct, frozen=True):
 
 
 #: Jobs and the cursor of each.
-_Found = list[tuple[int, Seen]]
+Found = list[tuple[int, Seen]]
 
 
 @operation
@@ -134,14 +135,14 @@ async def list_jobs(call: Call, ask: ListJobsRequest) -> ListJobsResponse:
         raise call.refuse(f"maxResults must be between 1 and {most}")  # ours
     status = ask.job_status or ("" if wanted else "RUNNING")
     params = [ask.job_queue, ask.array_job_id, ask.multi_node_job_id, status, wanted]
-    page = _Page(
+    page = Page(
         codes=CODES_SHOWN_AS[status] if status else (),
         filter=wanted,
         limit=ask.max_results or most,
         after=decode_token(_LIST, params, ask.next_token) if ask.next_token else None,
     )
     if ask.job_queue:
-        found = await _of_queue(call, ask.job_queue, page)
+        found = await of_queue(call, ask.job_queue, page)
     else:
         found = await _of_array(
             call, ask.array_job_id or ask.multi_node_job_id or "", bool(ask.multi_node_job_id), page
@@ -155,14 +156,19 @@ async def list_jobs(call: Call, ask: ListJobsRequest) -> ListJobsResponse:
 
 
 def _filter(call: Call, ask: ListJobsRequest) -> tuple[str, str] | None:
-    """The one filter, checked. Filters do not apply to children (API_ListJobs)."""
-    if not ask.filters or not ask.job_queue:
+    """Filters do not apply to children (API_ListJobs)."""
+    return only_filter(call, ask.filters or [], _FILTERS) if ask.job_queue else None
+
+
+def only_filter(call: Call, filters: list[KeyValuesPair], known: tuple[str, ...]) -> tuple[str, str] | None:
+    """The one filter, checked."""
+    if not filters:
         return None
-    if len(ask.filters) > 1:
+    if len(filters) > 1:
         raise call.refuse("At most one filter can be used")  # ours
-    name, value = _pair(call, ask.filters[0])
-    if name not in _FILTERS:
-        raise call.refuse(f"Filter name must be one of {', '.join(_FILTERS)}, not {name}")  # ours
+    name, value = _pair(call, filters[0])
+    if name not in known:
+        raise call.refuse(f"Filter name must be one of {', '.join(known)}, not {name}")  # ours
     if name.endswith("_CREATED_AT") and not (value.isascii() and value.isdigit() and len(value) < 19):
         raise call.refuse(f"The value of filter {name} must be milliseconds since the epoch, not {value}")  # ours
     return name, value
@@ -174,17 +180,19 @@ def _pair(call: Call, pair: KeyValuesPair) -> tuple[str, str]:
     return pair.name, (pair.values or [""])[0]
 
 
-async def _of_queue(call: Call, ref: str, page: _Page) -> _Found:
-    """One more than asked for, if there is one."""
+async def of_queue(call: Call, ref: str, page: Page, service: bool = False) -> Found:
+    """One more than asked for, if there is one. Service jobs, or all others."""
     queue = await call.service.ask(query.resolve_queue, call.realm, ref)
     if queue is None:
         raise call.refuse(f"JobQueue {ref} not found.", wrapped=False)
+    if (queue.type == SERVICE) != service:
+        return []
     before = _TOP if page.after is None else page.after
-    if page.filter is not None and page.filter[0] == "SHARE_IDENTIFIER":
-        return await _of_share(call, queue.arn, page.filter[1], page, before)
+    sighting = Sighting(call.service, call.realm, service)
+    if page.filter is not None and page.filter[0] in ("SHARE_IDENTIFIER", "QUOTA_SHARE_NAME"):
+        return await _of_share(call, queue.arn, page.filter[1], page, before, sighting)
     if page.filter is not None:
-        return await _filtered(call, queue.arn, page.filter, before, page.limit + 1)
-    sighting = Sighting(call.service, call.realm)
+        return await _filtered(call, queue.arn, page.filter, before, page.limit + 1, sighting)
     if page.codes[0] not in ENDED:
         facts: list[Facts] = await call.service.ask(query.open_page, queue.arn, page.codes, before, page.limit + 1)
         return [(seen.seq, seen) for seen in await sighting.of_facts(facts)]
@@ -194,7 +202,9 @@ async def _of_queue(call: Call, ref: str, page: _Page) -> _Found:
     return [(seen.seq, seen) for seen in found]
 
 
-async def _filtered(call: Call, queue: str, wanted: tuple[str, str], before: int, limit: int) -> _Found:
+async def _filtered(
+    call: Call, queue: str, wanted: tuple[str, str], before: int, limit: int, sighting: Sighting
+) -> Found:
     """Every status."""
     name, value = wanted
     rows = await call.service.reads.page(
@@ -207,18 +217,17 @@ async def _filtered(call: Call, queue: str, wanted: tuple[str, str], before: int
         created_before=int(value) if name == "BEFORE_CREATED_AT" else None,
         created_after=int(value) if name == "AFTER_CREATED_AT" else None,
     )
-    sighting = Sighting(call.service, call.realm)
     found = await sighting.of_ids([row.id for row in rows])
     await sighting.add_attempts([seen for seen in found if seen.code in ENDED], last_only=True)
     return [(seen.seq, seen) for seen in found]
 
 
-async def _of_share(call: Call, queue: str, share: str, page: _Page, before: int) -> _Found:
+async def _of_share(call: Call, queue: str, share: str, page: Page, before: int, sighting: Sighting) -> Found:
     """Every status, or one where jobStatus was given (``page.codes``). What is open is in rows without its status, so
     they are looked at run by run."""
-    sighting, want = Sighting(call.service, call.realm), page.limit + 1
+    want = page.limit + 1
     ended = page.codes if page.codes and page.codes[0] in ENDED else None
-    out: _Found = []
+    out: Found = []
     while len(out) < want:
         rows = await call.service.reads.page(queue, codes=ended, before=before, limit=want, share=share)
         found = await sighting.of_ids([row.id for row in rows])
@@ -230,7 +239,7 @@ async def _of_share(call: Call, queue: str, share: str, page: _Page, before: int
     return out[:want]
 
 
-async def _of_array(call: Call, ref: str, nodes: bool, page: _Page) -> _Found:
+async def _of_array(call: Call, ref: str, nodes: bool, page: Page) -> Found:
     """Children, or nodes, by index, one more than asked for if there is one. An id that names no such job has none."""
     service, after = call.service, -1 if page.after is None else page.after
     sighting = Sighting(service, call.realm)

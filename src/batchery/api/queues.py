@@ -21,6 +21,7 @@ from batchery.api.shapes import (
     DescribeJobQueuesRequest,
     DescribeJobQueuesResponse,
     JobQueueDetail,
+    ServiceEnvironmentOrder,
     UpdateJobQueueRequest,
     UpdateJobQueueResponse,
 )
@@ -28,9 +29,10 @@ from batchery.api.tags import check_tags
 from batchery.api.timelimits import limits_of, limits_shown
 from batchery.api.unsupported import unsupported
 from batchery.core import query
+from batchery.core.instances import SERVICE
 from batchery.core.messages import CreateQueue, DeleteQueue, UpdateQueue
 from batchery.core.model import ENABLED, Environment, Queue
-from batchery.spec.names import NAME, environment_arn, queue_arn
+from batchery.spec.names import NAME, SERVICE_ENVIRONMENT, batch_arn, environment_arn, queue_arn
 
 _TYPES: Final = {
     "EC2": "ECS",
@@ -41,6 +43,7 @@ _TYPES: Final = {
     "ECS_MANAGED_INSTANCES": "ECS_MANAGED_INSTANCES",
     "EKS": "EKS",
     "EKS_SPOT": "EKS",
+    SERVICE: SERVICE,
 }
 
 
@@ -53,10 +56,13 @@ async def create_job_queue(call: Call, ask: CreateJobQueueRequest) -> CreateJobQ
         call.allow("batch:TagResource", arn)
     if NAME.fullmatch(name) is None:
         raise call.refuse("Job Queue name should match a valid pattern.")
-    _refuse_later_members(call, ask)
+    _check_type(call, ask)
     _check_priority(call, ask.priority)
     check_tags(call, ask.tags)
-    order = _order(call, ask.compute_environment_order or [], "batch:CreateJobQueue")
+    if ask.job_queue_type == SERVICE:
+        order = _services(call, ask.service_environment_order or [], "batch:CreateJobQueue")
+    else:
+        order = _order(call, ask.compute_environment_order or [], "batch:CreateJobQueue")
     if ask.scheduling_policy_arn:
         call.allow("batch:CreateJobQueue", ask.scheduling_policy_arn)
     queue = Queue(
@@ -68,7 +74,7 @@ async def create_job_queue(call: Call, ask: CreateJobQueueRequest) -> CreateJobQ
         state=ask.state or ENABLED,
         type=ask.job_queue_type or "",
         policy=ask.scheduling_policy_arn or "",
-        limits=limits_of(call, ask.job_state_time_limit_actions) or (),
+        limits=limits_of(call, ask.job_state_time_limit_actions, ask.job_queue_type == SERVICE) or (),
     )
     response = CreateJobQueueResponse(job_queue_name=name, job_queue_arn=arn)
     command = CreateQueue(queue, tags=ask.tags or {}, limit=limits.queues)
@@ -82,11 +88,13 @@ async def update_job_queue(call: Call, ask: UpdateJobQueueRequest) -> UpdateJobQ
     call.allow("batch:UpdateJobQueue", queue.arn if queue is not None else _arn(call, ask.job_queue))
     if queue is None:
         raise call.refuse(f"{ask.job_queue} does not exist", wrapped=False)
-    _refuse_later_members(call, ask)
+    _check_family(call, ask, queue.type)
     _check_priority(call, ask.priority)
     order = None
-    if ask.compute_environment_order is not None:
+    if ask.compute_environment_order is not None and queue.type != SERVICE:
         order = _order(call, ask.compute_environment_order, "batch:UpdateJobQueue")
+    if ask.service_environment_order is not None and queue.type == SERVICE:
+        order = _services(call, ask.service_environment_order, "batch:UpdateJobQueue")
     response = UpdateJobQueueResponse(job_queue_name=queue.name, job_queue_arn=queue.arn)
     if ask.scheduling_policy_arn:
         call.allow("batch:UpdateJobQueue", ask.scheduling_policy_arn)
@@ -96,7 +104,7 @@ async def update_job_queue(call: Call, ask: UpdateJobQueueRequest) -> UpdateJobQ
         priority=ask.priority,
         order=order,
         policy=ask.scheduling_policy_arn,
-        limits=limits_of(call, ask.job_state_time_limit_actions),
+        limits=limits_of(call, ask.job_state_time_limit_actions, queue.type == SERVICE),
     )
     await call.submit(command, lambda _: response)
     return response
@@ -136,8 +144,14 @@ def _detail(queue: Queue, kinds: dict[str, str], tags: dict[str, str]) -> JobQue
         status_reason="JobQueue Healthy",
         priority=queue.priority,
         compute_environment_order=[
-            ComputeEnvironmentOrder(order=order, compute_environment=arn) for order, arn in queue.order
+            ComputeEnvironmentOrder(order=order, compute_environment=arn)
+            for order, arn in (() if queue.type == SERVICE else queue.order)
         ],
+        service_environment_order=[
+            ServiceEnvironmentOrder(order=order, service_environment=arn) for order, arn in queue.order
+        ]
+        if queue.type == SERVICE
+        else None,
         job_queue_type=queue.type or inferred,
         tags=tags,
         job_state_time_limit_actions=limits_shown(queue),
@@ -148,11 +162,38 @@ def _arn(call: Call, ref: str) -> str:
     return ref if ref.startswith("arn:") else queue_arn(call.realm, ref)
 
 
-def _refuse_later_members(call: Call, ask: CreateJobQueueRequest | UpdateJobQueueRequest) -> None:
-    if ask.service_environment_order:
-        raise unsupported(call, "serviceEnvironmentOrder")
-    if isinstance(ask, CreateJobQueueRequest) and ask.job_queue_type not in (None, *_TYPES.values()):
+def _check_type(call: Call, ask: CreateJobQueueRequest) -> None:
+    if ask.job_queue_type not in (None, *_TYPES.values()):
         raise unsupported(call, f"jobQueueType {ask.job_queue_type}")
+    if ask.service_environment_order and ask.job_queue_type != SERVICE:
+        raise call.refuse(f"serviceEnvironmentOrder needs a jobQueueType of {SERVICE}")  # ours
+    _check_family(call, ask, ask.job_queue_type or "")
+
+
+def _check_family(call: Call, ask: CreateJobQueueRequest | UpdateJobQueueRequest, kind: str) -> None:
+    """A queue has compute environments or service environments, by its type."""
+    if kind == SERVICE and ask.compute_environment_order:
+        raise call.refuse(f"A job queue of type {SERVICE} has a serviceEnvironmentOrder only")  # ours
+    if kind != SERVICE and ask.service_environment_order:
+        raise call.refuse(f"Only a job queue of type {SERVICE} has a serviceEnvironmentOrder")  # ours
+
+
+def _services(call: Call, wanted: list[ServiceEnvironmentOrder], action: str) -> tuple[tuple[int, str], ...]:
+    """As `_order`, of service environments."""
+    pairs: list[tuple[int, str]] = []
+    for item in sorted(wanted, key=lambda item: item.order):
+        ref = item.service_environment
+        found = call.service.look(query.resolve_service, call.realm, ref)
+        arn = ref if ref.startswith("arn:") else batch_arn(call.realm, SERVICE_ENVIRONMENT, ref)
+        pairs.append((item.order, found.arn if found is not None else arn))
+    if pairs:
+        call.allow(action, *(arn for _, arn in pairs))
+    most = call.service.config.limits.services_per_queue
+    if not 1 <= len(pairs) <= most:
+        raise call.refuse(f"serviceEnvironmentOrder must have 1 to {most} service environments")  # ours
+    if len({arn for _, arn in pairs}) < len(pairs) or len({number for number, _ in pairs}) < len(pairs):
+        raise call.refuse("serviceEnvironmentOrder must not have an environment or an order twice")  # ours
+    return tuple(pairs)
 
 
 def _check_priority(call: Call, priority: int | None) -> None:

@@ -27,12 +27,15 @@ from batchery.store.store import AttemptRow, EndedRow, JobRow
 
 _FLAGS = CANCEL | TERMINATE
 _gang = msgspec.json.Decoder(tuple[Resources, ...])
+_instances = msgspec.json.Decoder(tuple[tuple[str, int], ...])
 
 
 class Sighting:
     """One request's look at jobs. What it reads of arrays is read once."""
 
-    def __init__(self, service: Service, realm: Realm) -> None:
+    def __init__(self, service: Service, realm: Realm, service_jobs: bool = False) -> None:
+        """``service_jobs``: look at these, which are not among the others."""
+        self.of_service = service_jobs
         self.service = service
         self.reads = service.reads
         self.realm = realm
@@ -40,7 +43,7 @@ class Sighting:
 
     async def of_ids(self, refs: list[str]) -> list[Seen]:
         """In the order given; unknown ones, and those of other realms, are left out. Without attempts."""
-        open_ones = await self.service.ask(query.facts, self.realm, refs)
+        open_ones = await self.service.ask(query.facts, self.realm, refs, self.of_service)
         rest = [task_ref(ref) for ref in refs if ref not in open_ones]
         rows = await self.reads.jobs(list(dict.fromkeys(one.job for one in rest))) if rest else {}
         found = []
@@ -79,7 +82,8 @@ class Sighting:
         return self._spans[seq]
 
     def _knows(self, row: JobRow) -> bool:
-        return row.code is not None and (row.account, row.region) == self.realm
+        mine = bool(row.instances) == self.of_service
+        return mine and row.code is not None and (row.account, row.region) == self.realm
 
     def _of_facts(self, facts: Facts) -> Seen:
         seen = Seen(
@@ -102,6 +106,8 @@ class Sighting:
             summary_at=self.service.now() if facts.summary is not None else 0,
             live=facts.live,
             serial=facts.serial,
+            instances=facts.instances,
+            priority=facts.priority,
         )
         if seen.index is not None and seen.code in (STARTING, RUNNING):
             # its array was cancelled, which does not touch children that have started (API_CancelJob)
@@ -129,6 +135,8 @@ class Sighting:
             kinds=row.asked_kind & _FLAGS,
             reason=row.reason if index is None else row.asked_reason,
             ended=row.ended,
+            instances=_instances.decode(row.instances) if row.instances else (),
+            priority=row.priority,
         )
 
     async def _complete(self, found: list[Seen]) -> list[Seen]:

@@ -27,6 +27,8 @@ from batchery.spec.names import (
     JOB_DEFINITION,
     JOB_QUEUE,
     SCHEDULING_POLICY,
+    SERVICE_ENVIRONMENT,
+    SERVICE_JOB,
     Arn,
     definition_ref,
     parse_arn,
@@ -34,7 +36,6 @@ from batchery.spec.names import (
 
 _KEY: Final = re.compile(r"[\w .:/=+@-]{1,128}")
 _VALUE: Final = re.compile(r"[\w .:/=+@-]{0,256}")
-_LATER: Final = frozenset({"service-environment", "service-job"})
 #: The resources that are being tagged: one call at a time for each.
 _turns: "WeakValueDictionary[str, Lock]" = WeakValueDictionary()
 
@@ -98,7 +99,7 @@ async def _find(call: Call, text: str) -> None:
     arn = parse_arn(text)
     if arn is None or arn.service != "batch":
         raise call.refuse(f"{text} is not the ARN of an AWS Batch resource")  # ours
-    if arn.kind in _LATER or (arn.kind == JOB_QUEUE and "/" in arn.name):
+    if arn.kind == JOB_QUEUE and "/" in arn.name:
         raise unsupported(call, f"tags of {text}")
     if arn.kind == JOB and task_ref(arn.name).index is not None:
         raise call.refuse(f"Tags are not supported on children of an array job: {text}")  # ours
@@ -115,6 +116,8 @@ async def _exists(call: Call, text: str, arn: Arn) -> bool:
         return await service.ask(query.resolve_queue, realm, text) is not None
     if arn.kind == COMPUTE_ENVIRONMENT:
         return await service.ask(query.resolve_environment, realm, text) is not None
+    if arn.kind == SERVICE_ENVIRONMENT:
+        return await service.ask(query.resolve_service, realm, text) is not None
     if arn.kind == CONSUMABLE_RESOURCE:
         return await service.ask(query.resolve_consumable, realm, text) is not None
     if arn.kind == SCHEDULING_POLICY:
@@ -125,9 +128,10 @@ async def _exists(call: Call, text: str, arn: Arn) -> bool:
             return False
         found = await service.ask(query.resolve_definition, realm, ref.name, ref.revision)
         return found is not None and found.arn == text
-    if arn.kind == JOB:
-        if arn.name in await service.ask(query.facts, realm, [arn.name]):
+    if arn.kind in (JOB, SERVICE_JOB):
+        of_service = arn.kind == SERVICE_JOB
+        if arn.name in await service.ask(query.facts, realm, [arn.name], of_service):
             return True
         row = (await service.reads.jobs([arn.name])).get(arn.name)
-        return row is not None and (row.account, row.region) == realm
+        return row is not None and (row.account, row.region) == realm and bool(row.instances) == of_service
     return False

@@ -7,28 +7,33 @@ from typing import Final
 
 from batchery.api.call import Call
 from batchery.api.shapes import JobStateTimeLimitAction
-from batchery.core.queue import CANCEL_ACTION, REASONS, Queue, TimeLimit
+from batchery.core.queue import CANCEL_ACTION, REASONS, SERVICE_REASONS, TERMINATE_ACTION, Queue, TimeLimit
 
 MOST_SECONDS: Final = 86_400
 
 
-def limits_of(call: Call, wanted: list[JobStateTimeLimitAction] | None) -> tuple[TimeLimit, ...] | None:
-    """What a request says; None if it says nothing. Raises ApiError for what could never act."""
+def limits_of(
+    call: Call, wanted: list[JobStateTimeLimitAction] | None, service: bool = False
+) -> tuple[TimeLimit, ...] | None:
+    """What a request says; None if it says nothing. ``service``: the queue is one of service jobs, which are terminated
+    where others are cancelled. Raises ApiError for what could never act."""
     if wanted is None:
         return None
     least = call.service.config.limits.state_seconds
+    known, action = (SERVICE_REASONS, TERMINATE_ACTION) if service else (REASONS, CANCEL_ACTION)
     seen: set[str] = set()
     for item in wanted:
         reason = item.reason.partition(" - ")[0]
-        if reason not in REASONS:
-            raise call.refuse(f"reason of jobStateTimeLimitActions must be one of {', '.join(REASONS)}, not {reason}")
+        if reason not in known:
+            raise call.refuse(f"reason of jobStateTimeLimitActions must be one of {', '.join(known)}, not {reason}")
         if reason in seen:
             raise call.refuse(f"jobStateTimeLimitActions must not name reason {reason} twice")
         seen.add(reason)
         if not least <= item.max_time_seconds <= MOST_SECONDS:
             raise call.refuse(f"maxTimeSeconds must be between {least} and {MOST_SECONDS}")
-        if item.action != CANCEL_ACTION:
-            raise call.refuse(f"The action of a job queue of container jobs must be {CANCEL_ACTION}")
+        if item.action != action:
+            what = "service" if service else "container"
+            raise call.refuse(f"The action of a job queue of {what} jobs must be {action}")
     return tuple(TimeLimit(item.reason, 1000 * item.max_time_seconds, item.action) for item in wanted)
 
 

@@ -83,6 +83,8 @@ class Seen(Struct):
     summary_at: int = 0
     live: Attempt | None = None
     serial: int = 0  # placements so far, while it is open
+    instances: tuple[tuple[str, int], ...] = ()  # of a service job: type and how many
+    priority: int = 0  # of a service job
     past: tuple[AttemptRow, ...] = ()  # those that `counted`, in order
 
     @property

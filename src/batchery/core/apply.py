@@ -27,11 +27,13 @@ from batchery.core.changes import (
     Readied,
     RealmOpened,
     Recalled,
+    Reprioritized,
     Submitted,
     WasAsked,
 )
 from batchery.core.model import (
     CANCEL,
+    PREEMPTED,
     SEQUENTIAL,
     Asked,
     Attempt,
@@ -108,7 +110,7 @@ def submitted(world: World, change: Submitted) -> None:
     world.dirty.jobs[job.seq] = job
     world.dirty.specs.append((job.seq, change.spec))
     if change.tags:
-        arn = job.queue.rpartition(":")[0] + ":job/" + job.id
+        arn = job.queue.rpartition(":")[0] + (":service-job/" if job.service else ":job/") + job.id
         world.dirty.tags.append((arn, change.tags, ()))
 
 
@@ -117,6 +119,15 @@ def evaluated(world: World, change: Evaluated) -> None:
     world.evaluated = world.dirty.evaluated = change.seq
     if job is not None and SUBMITTED in job.status:
         _translate(world, job, _EVALUATE)
+
+
+def reprioritized(world: World, change: Reprioritized) -> None:
+    job, before = world.jobs[change.job], lanes.entry_of(world.jobs[change.job])
+    shape = replace(job.shape, priority=change.priority)
+    job.shape = world.shapes.setdefault(shape, shape)
+    world.dirty.shapes[job.seq] = job
+    if RUNNABLE in job.status:
+        lanes.move(world, job, before)
 
 
 def readied(world: World, change: Readied) -> None:
@@ -252,6 +263,7 @@ def attempt_ended(world: World, change: AttemptEnded) -> None:
     task.live = None
     if not job.gang or task.index == job.speaker:
         task.used += change.counts
+        task.preempted += change.cause == PREEMPTED
     attempt.code, attempt.cause, attempt.counts = change.code, change.cause, change.counts
     attempt.started, attempt.stopped = change.started, change.at
     attempt.exit_code, attempt.reason, attempt.status_reason = change.exit_code, change.reason, change.status_reason
@@ -291,6 +303,7 @@ APPLY: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     RealmOpened: realm_opened,
     Submitted: submitted,
     Evaluated: evaluated,
+    Reprioritized: reprioritized,
     Readied: readied,
     WasAsked: was_asked,
     Ended: ended,

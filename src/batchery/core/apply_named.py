@@ -41,6 +41,7 @@ def queue_gone(world: World, change: QueueGone) -> None:
     world.lanes.pop(change.arn, None)
     world.short.pop(change.arn, None)
     world.moved.pop(change.arn, None)
+    _forget_tokens(world, change.arn)
     for share in world.shares.pop(change.arn, {}):
         world.dirty.shares[change.arn, share] = None
     world.dirty.queues[change.arn] = None
@@ -73,16 +74,21 @@ def consumable_gone(world: World, change: ConsumableGone) -> None:
     """Its tokens mean nothing any more."""
     del world.consumables[change.arn]
     world.dirty.consumables[change.arn] = None
-    world.tokens.pop(change.arn, None)
-    world.dirty.tokens = [row for row in world.dirty.tokens if row[0] != change.arn]
-    world.dirty.tokens.append((change.arn, "", 0, EVER))
+    _forget_tokens(world, change.arn)
+
+
+def _forget_tokens(world: World, scope: str) -> None:
+    if world.tokens.pop(scope, None) is None:
+        return
+    world.dirty.tokens = [row for row in world.dirty.tokens if row[0] != scope]
+    world.dirty.tokens.append((scope, "", 0, EVER))
 
 
 def token_used(world: World, change: TokenUsed) -> None:
     """In the order of their times, so the forgotten ones are the first."""
     tokens = world.tokens.setdefault(change.scope, {})
-    for token in [token for token, at in tokens.items() if at <= change.forget]:
-        del tokens[token]
+    while tokens and tokens[first := next(iter(tokens))] <= change.forget:
+        del tokens[first]
     tokens[change.token] = change.at
     world.dirty.tokens.append((change.scope, change.token, change.at, change.forget))
 

@@ -38,6 +38,13 @@ class Submitted(Change, frozen=True, tag=True):
     ghosts: tuple[Job, ...] = ()
 
 
+class Reprioritized(Change, frozen=True, tag=True):
+    """An open service job has another scheduling priority."""
+
+    job: str
+    priority: int
+
+
 class Evaluated(Change, frozen=True, tag=True):
     """The scheduler has looked at the job: SUBMITTED tasks are PENDING (and settle at once)."""
 
@@ -221,6 +228,7 @@ AnyChange = (
     RealmOpened
     | Submitted
     | Evaluated
+    | Reprioritized
     | Readied
     | WasAsked
     | Ended

@@ -184,7 +184,7 @@ def _check_sums(world: World) -> None:
     pools: Counter[str] = Counter()
     for attempt in live.values():
         assert attempt.environment in world.environments, f"{attempt.key}: an environment outlives its last attempt"
-        pools[index.pool_of(world, attempt.environment)] += attempt.resources.vcpus
+        pools[index.pool(world, attempt)] += attempt.resources.vcpus
     assert +pools == +Counter(world.pools), "vCPUs in use are the sum over live attempts"
     route = {arn: world.policy.engine_of(one.name, one.kind) for arn, one in world.environments.items()}
     assert route == world.site_of, "every environment is at the engine that the settings name"

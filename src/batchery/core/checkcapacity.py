@@ -7,6 +7,7 @@ from collections import Counter
 
 from batchery.core import index, sites
 from batchery.core.checklocks import check_locks
+from batchery.core.instances import pools_of
 from batchery.core.model import Capacity, World
 from batchery.core.status import OFFERED
 
@@ -15,15 +16,16 @@ def check_capacity(world: World) -> None:
     """What runs fits; and what was handed over beyond that is at most `Capacity.ahead` attempts."""
     limits: dict[str, int] = {}
     for environment in world.environments.values():
-        limits[environment.pool] = max(limits.get(environment.pool, 0), environment.max_vcpus)
+        for pool, most in pools_of(environment).items():
+            limits[pool] = max(limits.get(pool, 0), most)
     held = [attempt for attempt in world.live.values() if attempt.code == OFFERED]
     pools: Counter[str] = Counter()
     for attempt in world.live.values():
         if attempt.code != OFFERED:
-            pools[index.pool_of(world, attempt.environment)] += attempt.resources.vcpus
+            pools[index.pool(world, attempt)] += attempt.resources.vcpus
     for pool, vcpus in pools.items():
         assert vcpus <= limits[pool], f"{pool}: what runs never takes more vCPUs than there are"
-        mine = [a for a in held if index.pool_of(world, a.environment) == pool]
+        mine = [a for a in held if index.pool(world, a) == pool]
         beyond = _beyond([a.resources.vcpus for a in mine], limits[pool] - vcpus)
         ahead = max((sites.of(world, a.environment).capacity.ahead for a in mine), default=0)
         assert beyond <= ahead, f"{pool}: no more is handed over beyond its room than may be held"

@@ -10,6 +10,7 @@ from typing import Any, Final
 from batchery.core import gang, status
 from batchery.core.changes import AttemptEnded, Began, CapacitySet, Change, Doomed, Recalled, Submitted, WasAsked
 from batchery.core.consumables import DECIDE_CONSUMABLES, began, used_up
+from batchery.core.instances import SERVICE
 from batchery.core.messages import (
     Cancel,
     Capacities,
@@ -31,6 +32,7 @@ from batchery.core.model import (
     ENABLED,
     HOST,
     N_TO_N,
+    PREEMPTED,
     SEQUENTIAL,
     TERMINATE,
     TIMEOUT,
@@ -46,6 +48,7 @@ from batchery.core.policies import DECIDE_POLICIES, admit
 from batchery.core.readiness import end, end_asked
 from batchery.core.resources import DECIDE_RESOURCES
 from batchery.core.retry import outcome
+from batchery.core.services import DECIDE_SERVICES
 from batchery.core.status import (
     FAILED,
     OFFERED,
@@ -73,6 +76,8 @@ def submit(world: World, cmd: Submit, now: int) -> list[Change]:
     if definition is None or definition.status != ACTIVE:
         name = cmd.definition.rpartition("/")[2]
         raise Refused(f"JobDefinition name {name} does not exist or is not in ACTIVE status")
+    if queue.type == SERVICE:
+        raise Refused(f"Job queue {queue.name} takes service jobs only", wrapped=True)  # ours
     for arn, _ in cmd.shape.consumables:
         if arn not in world.consumables:
             raise Refused(f"{arn} does not exist")
@@ -156,11 +161,12 @@ def cancel(world: World, cmd: Cancel, now: int) -> list[Change]:
 
 
 def _open_job(world: World, cmd: Cancel | Terminate) -> Job | None:
-    """The open job that the command is about; None for an id that names nothing open in its realm."""
+    """The open job that the command is about; None for an id that names nothing open in its realm. Service jobs have
+    operations of their own."""
     job = world.jobs.get(cmd.ref.job)
     if job is None or job.realm != cmd.realm or job.closed is not None or not job.has(cmd.ref):
         return None
-    return job
+    return job if job.service == (isinstance(cmd, Terminate) and cmd.service) else None
 
 
 def _cancel_task(job: Job, cmd: Cancel, now: int) -> list[Change]:
@@ -247,7 +253,11 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
     job = world.jobs[cmd.key.job]
     task = job.tasks[cmd.key.index]
     other = job.gang and task.index != job.speaker
-    found = gang.judge_node(job, attempt, cmd) if other else outcome(job.shape, attempt, job.asked, task.asked, cmd)
+    found = (
+        gang.judge_node(job, attempt, cmd)
+        if other
+        else outcome(job.shape, attempt, job.asked, task.asked, cmd, task.preempted)
+    )
     start = attempt.started or (_between(attempt.placed, cmd.started, now) if cmd.started else 0)
     at = _between(start or attempt.placed, cmd.at, now)
     ended = AttemptEnded(
@@ -256,7 +266,7 @@ def exited(world: World, cmd: Exited, now: int) -> list[Change]:
         found.cause,
         found.counts,
         at,
-        start if found.counts else 0,
+        start if found.counts or found.cause == PREEMPTED else 0,
         found.exit_code,
         found.reason,
         found.status_reason,
@@ -322,6 +332,7 @@ DECIDE: Final[dict[type[Command], Callable[[World, Any, int], list[Change]]]] = 
     **DECIDE_RESOURCES,
     **DECIDE_CONSUMABLES,
     **DECIDE_POLICIES,
+    **DECIDE_SERVICES,
 }
 
 

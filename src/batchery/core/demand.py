@@ -23,6 +23,7 @@ class Demand(NamedTuple):
     resources: Resources
     consumables: tuple[tuple[str, int], ...] = ()  #: (ARN, units), by ARN
     nodes: tuple[Resources, ...] = ()  #: of a gang: what each node takes; ``resources`` is all of them together
+    unit: str = ""  #: of a service job: the type of the instances that its "vCPUs" are
 
 
 class Lane(NamedTuple):

@@ -9,6 +9,7 @@ from batchery.core import locks
 from batchery.core.fairshare import active_shares, budget, usage_at, weight_of
 from batchery.core.gang import launchable
 from batchery.core.index import job_code
+from batchery.core.instances import most_of, pool_of
 from batchery.core.lanes import demand_of
 from batchery.core.model import (
     DELETING,
@@ -140,12 +141,12 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str], n
         if need != asked and not words and usable(environment):
             lines.append(_clamped(asked, need))
         if lack := could_ever(world, environment, demand):
-            lacks[environment.name] = f"too small: {_say(asked)} asked, {environment.max_vcpus / 1000:g} vCPU at most"
+            lacks[environment.name] = f"too small: {_say(asked, job)} asked, {_most(environment, job)} at most"
         elif not usable(environment):
             off = environment.status if environment.status not in (VALID, DELETING) else environment.state
             lacks[environment.name] = f"takes no new jobs: {off}"
-        elif lack := room.lacks(environment, need):
-            lacks[environment.name] = f"not enough {lack} free: {_free(room, environment)}"
+        elif lack := room.lacks(environment, need, demand.unit):
+            lacks[environment.name] = _short(room, environment, job, lack)
         else:
             lacks[environment.name] = "has room; others are ahead" if place > 1 else "has room"
     lines += _units(world, job)
@@ -210,15 +211,25 @@ def _units(world: World, job: Job) -> list[str]:
     ]
 
 
-def _free(room: Room, environment: Environment) -> str:
-    most, site = environment.max_vcpus, room.at(environment)
-    free = (most - room.pools.get(environment.pool, 0)) / 1000
-    return f"{max(free, 0):g} of {most / 1000:g} vCPU, {max(site.memory, 0)} MiB, {max(site.gpus, 0)} GPU free"
+def _short(room: Room, environment: Environment, job: Job, lack: str) -> str:
+    unit, site = job.shape.unit, room.at(environment)
+    free = (most_of(environment, unit) - room.pools.get(pool_of(environment, unit), 0)) / 1000
+    lack = _counted(job) if lack == "vCPU" else lack
+    most = f"{max(free, 0):g} of {_most(environment, job)}"
+    return f"not enough {lack} free: {most}, {max(site.memory, 0)} MiB, {max(site.gpus, 0)} GPU free"
 
 
-def _say(asked: Resources) -> str:
+def _counted(job: Job | None) -> str:
+    return "vCPU" if job is None or not job.service else job.shape.unit or "instances"
+
+
+def _most(environment: Environment, job: Job) -> str:
+    return f"{most_of(environment, job.shape.unit) / 1000:g} {_counted(job)}"
+
+
+def _say(asked: Resources, job: Job | None = None) -> str:
     gpus = f", {asked.gpus} GPU" if asked.gpus else ""
-    return f"{asked.vcpus / 1000:g} vCPU, {asked.memory} MiB{gpus}"
+    return f"{asked.vcpus / 1000:g} {_counted(job)}, {asked.memory} MiB{gpus}"
 
 
 def _clamped(asked: Resources, got: Resources) -> str:

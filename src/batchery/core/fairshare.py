@@ -31,6 +31,7 @@ from typing import Final
 from msgspec import Struct
 
 from batchery.core.changes import AttemptEnded
+from batchery.core.instances import pools_of
 from batchery.core.model import Attempt, Entry, Job, Lane, Queue, World
 from batchery.core.shares import LEAST_WINDOW, SchedulingPolicy, Usage
 from batchery.core.status import RUNNING
@@ -166,7 +167,8 @@ def budget(world: World, queue: Queue, policy: SchedulingPolicy, now: int) -> in
     pools: dict[str, int] = {}
     for _, arn in queue.order:
         environment = world.environments[arn]
-        pools[environment.pool] = max(pools.get(environment.pool, 0), environment.max_vcpus)
+        for pool, most in pools_of(environment).items():
+            pools[pool] = max(pools.get(pool, 0), most)
     return int(sum(pools.values()) * (1.0 - reserved(policy, len(active_shares(world, queue.arn, now)))))
 
 

@@ -23,6 +23,7 @@ from batchery.core.changes import (
     QueueGone,
     QueueSet,
     Readied,
+    Reprioritized,
     Submitted,
     WasAsked,
 )
@@ -146,6 +147,7 @@ FOLLOW: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     Submitted: _on_submitted,
     Evaluated: _on_evaluated,
     Readied: _wants_schedule,
+    Reprioritized: _wants_schedule,
     WasAsked: _on_asked,
     Ended: _on_ended,
     JobClosed: _on_closed,

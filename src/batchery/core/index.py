@@ -12,6 +12,7 @@ from heapq import heappush
 from typing import Final
 
 from batchery.core import locks, sites
+from batchery.core.instances import pool_of
 from batchery.core.model import (
     ACTIVE,
     N_TO_N,
@@ -125,8 +126,8 @@ def undepend(world: World, job: Job, need: Need) -> None:
 
 def hold(world: World, attempt: Attempt) -> None:
     """A placement takes its resources, from OFFERED to its end."""
-    pool = pool_of(world, attempt.environment)
-    world.pools[pool] = world.pools.get(pool, 0) + attempt.resources.vcpus
+    mine = pool(world, attempt)
+    world.pools[mine] = world.pools.get(mine, 0) + attempt.resources.vcpus
     world.live[attempt.key] = attempt
     sites.hold(world, attempt)
     locks.hold(world, attempt)
@@ -134,18 +135,18 @@ def hold(world: World, attempt: Attempt) -> None:
 
 def release(world: World, attempt: Attempt) -> None:
     """An attempt is over: what it held is free."""
-    pool = pool_of(world, attempt.environment)
-    world.pools[pool] -= attempt.resources.vcpus
-    if not world.pools[pool]:
-        del world.pools[pool]
+    mine = pool(world, attempt)
+    world.pools[mine] -= attempt.resources.vcpus
+    if not world.pools[mine]:
+        del world.pools[mine]
     del world.live[attempt.key]
     sites.release(world, attempt)
     locks.release(world, attempt)
 
 
-def pool_of(world: World, environment: str) -> str:
-    """Whose vCPUs an environment draws on. An environment outlives its last attempt."""
-    return world.environments[environment].pool
+def pool(world: World, attempt: Attempt) -> str:
+    """What an attempt draws on. An environment outlives its last attempt."""
+    return pool_of(world.environments[attempt.environment], world.jobs[attempt.key.job].shape.unit)
 
 
 def note_pace(world: World, attempt: Attempt) -> None:

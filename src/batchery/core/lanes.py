@@ -17,7 +17,7 @@ from batchery.core.status import RUNNABLE
 
 def demand_of(shape: Shape) -> Demand:
     """The resource class of a job's tasks."""
-    return Demand(shape.resources, shape.consumables, shape.gang)
+    return Demand(shape.resources, shape.consumables, shape.gang, shape.unit)
 
 
 def lane_of(job: Job) -> Lane:
@@ -36,6 +36,13 @@ def ready(world: World, job: Job) -> None:
     entry = entry_of(job)
     if not lane or lane[0] != entry:
         heappush(lane, entry)
+
+
+def move(world: World, job: Job, before: Entry) -> None:
+    """The job stands in its lane at another place now. Costs a look at the whole lane, which is done by hand only."""
+    lane = world.lanes[job.queue][lane_of(job)]
+    lane[:] = [entry for entry in lane if entry != before] + [entry_of(job)]
+    heapify(lane)
 
 
 def fresh(world: World, heap: list[Entry]) -> Entry | None:

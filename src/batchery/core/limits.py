@@ -37,5 +37,5 @@ def _act(world: World, fact: Blocked, limit: TimeLimit, now: int) -> list[Change
         return []
     ref = Ref(job.id, fact.index, CHILD) if job.size and not job.gang else Ref(job.id, None)
     if limit.action == TERMINATE_ACTION:
-        return terminate(world, Terminate(job.realm, ref, TERMINATED.format(limit.reason)), now)
+        return terminate(world, Terminate(job.realm, ref, TERMINATED.format(limit.reason), job.service), now)
     return cancel(world, Cancel(job.realm, ref, CANCELED.format(limit.reason)), now)

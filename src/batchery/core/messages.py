@@ -79,6 +79,29 @@ class Submit(Command, frozen=True):
     no_facts: tuple[str, ...] = ()  # looked for in the store and not found
 
 
+class SubmitService(Command, frozen=True):
+    """SubmitServiceJob. ``token``: its clientToken with a digest of the payload, "" for none. Answer: None."""
+
+    realm: Realm
+    id: str
+    name: str
+    queue: str  # ARN
+    shape: Shape
+    spec: str  # the request as sent, JSON
+    share: str = ""  # or the quota share
+    tags: dict[str, str] = {}
+    token: str = ""
+    most_shares: int = 500
+
+
+class UpdateServiceJob(Command, frozen=True):
+    """UpdateServiceJob of an open service job. Answer: its name."""
+
+    realm: Realm
+    job: str
+    priority: int
+
+
 class Cancel(Command, frozen=True):
     """CancelJob of one id. Answer: None, whether or not there was anything to cancel."""
 
@@ -88,11 +111,12 @@ class Cancel(Command, frozen=True):
 
 
 class Terminate(Command, frozen=True):
-    """TerminateJob of one id. Answer: None."""
+    """TerminateJob, or TerminateServiceJob, of one id. Answer: None."""
 
     realm: Realm
     ref: Ref
     reason: str
+    service: bool = False
 
 
 class Many(Command, frozen=True):
@@ -141,7 +165,6 @@ class UpdateQueue(Command, frozen=True):
     priority: int | None = None
     order: tuple[tuple[int, str], ...] | None = None
     policy: str | None = None
-    services: tuple[tuple[int, str], ...] | None = None
     limits: tuple[TimeLimit, ...] | None = None
 
 
@@ -166,6 +189,7 @@ class UpdateEnvironment(Command, frozen=True):
     state: str | None = None
     kind: str | None = None
     max_vcpus: int | None = None
+    units: tuple[tuple[str, int], ...] | None = None
     doc: str | None = None
     seen: str | None = None  # the doc that `doc` was merged from; refused if it is not the stored one any more
     patience: int | None = None  # ms that running attempts are left: an infrastructure update; None is a scaling one

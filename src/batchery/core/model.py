@@ -62,7 +62,7 @@ TIMEOUT: Final = "TIMEOUT"
 HOST: Final = "HOST"  #: the host, or all trace of the attempt, is gone
 WITHDRAWN: Final = "WITHDRAWN"  #: asked back before it began
 NO_CAPACITY: Final = "NO_CAPACITY"  #: the engine handed it back; it never began
-PREEMPTED: Final = "PREEMPTED"  #: reserved for quota shares
+PREEMPTED: Final = "PREEMPTED"  #: it made room for another job of its queue (quotas.py)
 UPDATE: Final = "UPDATE"  #: its compute environment was replaced below it
 MAIN_ENDED: Final = "MAIN_ENDED"  #: the main node of its multi-node job has ended
 
@@ -113,6 +113,13 @@ class Shape(Struct, frozen=True):
     log_prefix: str = ""  #: of the stream name: "<definition name or awslogs-stream-prefix>/<container>"
     streams: tuple[tuple[str, str, str], ...] = ()  #: of several containers each: name, log group, log prefix
     logs: tuple[Logs, ...] = ()  #: of a multi-node job whose nodes differ in it: each one's
+    instances: tuple[tuple[str, int], ...] = ()  #: of a service job: (instance type, how many); they are its "vCPUs"
+    preemptions: int = -1  #: of a service job: how often it may be preempted and tried again, -1 for ever
+
+    @property
+    def unit(self) -> str:
+        """The instance type of a service job, if it has only one."""
+        return self.instances[0][0] if len(self.instances) == 1 else ""
 
     def logs_of(self, index: int) -> Logs:
         """Of one task."""
@@ -181,7 +188,7 @@ class NodeEnd(NamedTuple):
 class Task(Struct):
     """What is known of one index beyond its code: from its first attempt on, or since it was asked to end by id.
 
-    A row of it is written only for ``asked``; serial and used follow from the attempts.
+    A row of it is written only for ``asked``; serial, used and preempted follow from the attempts.
     """
 
     index: int
@@ -190,6 +197,7 @@ class Task(Struct):
     asked: Asked | None = None
     live: Attempt | None = None
     end: NodeEnd | None = None  #: of a node
+    preempted: int = 0  #: attempts that made room for another job
 
 
 class Job(Struct):
@@ -227,6 +235,11 @@ class Job(Struct):
     def gang(self) -> bool:
         """A multi-node job."""
         return bool(self.shape.gang)
+
+    @property
+    def service(self) -> bool:
+        """A service job (services.py)."""
+        return bool(self.shape.instances)
 
     @property
     def array(self) -> bool:
@@ -276,12 +289,13 @@ class Block(Struct):
 
 
 class Environment(Struct):
-    """A compute environment. ``pool`` names the vCPUs it draws on: its own ARN, or one shared by ready-made ones."""
+    """A compute environment, or a service environment, whose vCPUs are instances (capacity.py). ``pool`` names what it
+    draws on: its own ARN, or one shared by ready-made ones."""
 
     arn: str
     name: str
     realm: Realm
-    kind: str  #: computeResources.type, UNMANAGED, EKS or EKS_SPOT
+    kind: str  #: computeResources.type, UNMANAGED, EKS or EKS_SPOT; SAGEMAKER_TRAINING
     max_vcpus: int  #: thousandths
     pool: str
     doc: str  #: JSON of everything that is echoed
@@ -292,6 +306,7 @@ class Environment(Struct):
     created: int = 0
     replaced: int = 0  #: while an infrastructure update lasts: when it began
     replace_by: int = 0  #: and when what began before it is ended
+    units: tuple[tuple[str, int], ...] = ()  #: of a service environment, by type if not ()
 
 
 class Definition(Struct):
@@ -312,6 +327,7 @@ class Dirty(Struct):
 
     jobs: dict[int, Job] = {}
     specs: list[tuple[int, str]] = []  #: (seq, request as sent)
+    shapes: dict[int, Job] = {}  #: jobs whose shape is another now
     tasks: dict[tuple[int, int], tuple[Job, Task]] = {}
     attempts: dict[AttemptKey, tuple[Job, Attempt]] = {}
     ended: list[tuple[int, int, int, int, str, int]] = []  #: seq, first, end, code, reason, at

@@ -11,11 +11,10 @@ from msgspec.structs import replace
 
 from batchery.core.changes import Change, PolicyGone, PolicySet, SharesForgotten, TagsSet
 from batchery.core.fairshare import active_shares
-from batchery.core.messages import Command, CreatePolicy, DeletePolicy, Refused, Submit, UpdatePolicy
+from batchery.core.instances import SERVICE
+from batchery.core.messages import Command, CreatePolicy, DeletePolicy, Refused, Submit, SubmitService, UpdatePolicy
 from batchery.core.model import Queue, Realm, World
 from batchery.core.shares import FAIR, NO_SHARE, NOT_FAIR, QUOTA
-
-SERVICE_QUEUE: Final = "SAGEMAKER_TRAINING"  #: jobQueueType of queues for service jobs
 
 
 def create_policy(world: World, cmd: CreatePolicy, now: int) -> list[Change]:
@@ -49,8 +48,8 @@ def check_policy(world: World, realm: Realm, queue: Queue, arn: str) -> None:
     policy = world.policies.get(arn)
     if policy is None or policy.realm != realm:
         raise Refused(f"{arn} does not exist")  # ours
-    if policy.kind == QUOTA and queue.type != SERVICE_QUEUE:
-        raise Refused(f"A quotaSharePolicy needs a job queue of type {SERVICE_QUEUE}", True)  # ours
+    if policy.kind == QUOTA and queue.type != SERVICE:
+        raise Refused(f"A quotaSharePolicy needs a job queue of type {SERVICE}", True)  # ours
 
 
 def check_replacement(world: World, queue: Queue, arn: str) -> None:
@@ -64,7 +63,7 @@ def check_replacement(world: World, queue: Queue, arn: str) -> None:
         raise Refused("A scheduling policy can only be replaced by one of the same kind", True)  # ours
 
 
-def admit(world: World, queue: Queue, cmd: Submit, now: int) -> list[Change]:
+def admit(world: World, queue: Queue, cmd: Submit | SubmitService, now: int) -> list[Change]:
     """A share identifier where the queue's policy wants one, and nowhere else; and not one too many.
 
     Shares that have become inactive make room: they are forgotten.

@@ -12,10 +12,12 @@ from batchery.core import sites, snapshot
 from batchery.core.explain import Why, blocked_words, why
 from batchery.core.forgetting import forgettable, is_stub
 from batchery.core.index import job_code
+from batchery.core.instances import NUM_INSTANCES, is_service
 from batchery.core.locks import Stock as Stock
 from batchery.core.locks import stock, words
 from batchery.core.model import (
     CANCEL,
+    PREEMPTED,
     Attempt,
     AttemptKey,
     Definition,
@@ -55,6 +57,8 @@ class Facts(Struct, frozen=True):
     live: Attempt | None  # a copy
     used: int
     serial: int
+    instances: tuple[tuple[str, int], ...] = ()  # of a service job
+    priority: int = 0  # of a service job
 
 
 def _named(world: Container[str], realm: Realm, kind: str, ref: str) -> str:
@@ -82,9 +86,15 @@ def resolve_queue(world: World, realm: Realm, ref: str) -> Queue | None:
 
 
 def resolve_environment(world: World, realm: Realm, ref: str) -> Environment | None:
-    """By name or ARN, in this realm."""
+    """A compute environment by name or ARN, in this realm."""
     found = world.environments.get(_named(world.environments, realm, "compute-environment", ref))
-    return found if found is not None and found.realm == realm else None
+    return found if found is not None and found.realm == realm and not is_service(found) else None
+
+
+def resolve_service(world: World, realm: Realm, ref: str) -> Environment | None:
+    """A service environment by name or ARN, in this realm."""
+    found = world.environments.get(_named(world.environments, realm, "service-environment", ref))
+    return found if found is not None and found.realm == realm and is_service(found) else None
 
 
 def resolve_consumable(world: World, realm: Realm, ref: str) -> Consumable | None:
@@ -120,9 +130,10 @@ def queues(world: World, realm: Realm) -> list[Queue]:
     return sorted((q for q in world.queues.values() if q.realm == realm), key=lambda q: q.name)
 
 
-def environments(world: World, realm: Realm) -> list[Environment]:
-    """By name."""
-    return sorted((e for e in world.environments.values() if e.realm == realm), key=lambda e: e.name)
+def environments(world: World, realm: Realm, service: bool = False) -> list[Environment]:
+    """Compute environments, or service environments, by name."""
+    mine = (e for e in world.environments.values() if e.realm == realm and is_service(e) == service)
+    return sorted(mine, key=lambda e: e.name)
 
 
 def stock_of(world: World, realm: Realm, ref: str) -> Stock | None:
@@ -157,12 +168,15 @@ def vcpus_in_use(world: World, arns: list[str]) -> dict[str, int]:
 
 
 def capacity_units(world: World, queues: set[str]) -> dict[str, str]:
-    """What capacity is counted in, by queue ARN: "cpu" where its environments are on EKS, else "VCPU"."""
+    """What capacity is counted in, by queue ARN: "cpu" where its environments are on EKS, NUM_INSTANCES where
+    they are service environments, else "VCPU"."""
     units = dict.fromkeys(queues, "VCPU")
     for arn in queues:
         queue = world.queues.get(arn)
         if queue is not None and any(world.environments[one].kind.startswith("EKS") for _, one in queue.order):
             units[arn] = "cpu"
+        elif queue is not None and any(is_service(world.environments[one]) for _, one in queue.order):
+            units[arn] = NUM_INSTANCES
     return units
 
 
@@ -174,13 +188,15 @@ def use(world: World, arn: str) -> QueueUse:
 # ----------------------------------------------------------------------------------------------------------- jobs
 
 
-def facts(world: World, realm: Realm, refs: list[str]) -> dict[str, Facts]:
-    """Of the open ones among these ids ("job" or "job:index"). Ended children of an open array are among them."""
+def facts(world: World, realm: Realm, refs: list[str], service: bool = False) -> dict[str, Facts]:
+    """Of the open ones among these ids ("job" or "job:index"). Ended children of an open array are among them.
+
+    Service jobs, or all others: the operations of one kind know nothing of the other."""
     found = {}
     for ref in refs:
         name = task_ref(ref)
         job = world.jobs.get(name.job)
-        if job is None or job.realm != realm or job.closed is not None or not job.has(name):
+        if job is None or job.realm != realm or job.closed is not None or not job.has(name) or job.service != service:
             continue
         found[ref] = of_job(world, job) if name.index is None else of_child(world, job, name.index)
     return found
@@ -213,6 +229,8 @@ def _facts(
     reason = asked.reason if asked else ""
     if live is not None and live.recall is not None:
         kinds, reason = kinds | CANCEL, live.recall.reason
+    if live is not None and live.doom == PREEMPTED:
+        reason = live.status_reason
     if not reason and code in (RUNNABLE, OFFERED):
         queue = world.queues.get(job.queue)
         reason = blocked_words(world, queue, job, number or 0) if queue is not None else ""
@@ -243,6 +261,8 @@ def _facts(
         live=replace(live) if live is not None else None,
         used=task.used if task else 0,
         serial=task.serial if task else 0,
+        instances=job.shape.instances,
+        priority=job.shape.priority if job.service else 0,
     )
 
 
@@ -283,7 +303,7 @@ def children_page(
 
 def open_jobs(world: World, realm: Realm, limit: int) -> list[Facts]:
     """The newest open jobs of a realm."""
-    mine = [job for job in world.jobs.values() if job.realm == realm and job.closed is None]
+    mine = [job for job in world.jobs.values() if job.realm == realm and job.closed is None and not job.service]
     return [of_job(world, job) for job in mine[-limit:]][::-1]
 
 
@@ -332,6 +352,7 @@ __all__ = [
     "resolve_environment",
     "resolve_policy",
     "resolve_queue",
+    "resolve_service",
     "running_count",
     "use",
     "waiting",

@@ -10,8 +10,11 @@ from batchery.core.keys import Realm
 NO_CAPACITY: Final = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"
 MAX_RESOURCE: Final = "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"
 REQUIREMENT: Final = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"
+SERVICE_MAX_RESOURCE: Final = "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE"
 #: What jobStateTimeLimitActions of a queue of container jobs can be about.
 REASONS: Final = (NO_CAPACITY, MAX_RESOURCE, REQUIREMENT)
+#: And of a queue of service jobs.
+SERVICE_REASONS: Final = (NO_CAPACITY, SERVICE_MAX_RESOURCE)
 
 CANCEL_ACTION: Final = "CANCEL"
 TERMINATE_ACTION: Final = "TERMINATE"
@@ -36,7 +39,7 @@ class TimeLimit(Struct, frozen=True):
 
 
 class Queue(Struct):
-    """A job queue. ``order`` pairs AWS's order numbers with environment ARNs, ascending; ``services`` with those of
+    """A job queue. ``order`` pairs AWS's order numbers with environment ARNs, ascending: of compute environments, or of
     service environments. ``policy``: ARN of its scheduling policy, "" for FIFO."""
 
     arn: str
@@ -50,7 +53,6 @@ class Queue(Struct):
     policy: str = ""
     created: int = 0
     blocked: tuple[Blocked, ...] = ()
-    services: tuple[tuple[int, str], ...] = ()
     limits: tuple[TimeLimit, ...] = ()
 
 

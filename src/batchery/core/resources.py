@@ -31,6 +31,7 @@ from batchery.core.changes import (
     TagsSet,
 )
 from batchery.core.forgetting import forget
+from batchery.core.instances import SERVICE, is_service
 from batchery.core.messages import (
     Command,
     CreateEnvironment,
@@ -73,6 +74,7 @@ FAMILIES: Final = {
     "ECS_MANAGED_INSTANCES": "ECS_MANAGED_INSTANCES",
     "EKS": "EKS",
     "EKS_SPOT": "EKS",
+    SERVICE: SERVICE,
 }
 #: The jobQueueType of a queue of one family.
 QUEUE_TYPES: Final = {
@@ -80,6 +82,7 @@ QUEUE_TYPES: Final = {
     "FARGATE": "ECS_FARGATE",
     "ECS_MANAGED_INSTANCES": "ECS_MANAGED_INSTANCES",
     "EKS": "EKS",
+    SERVICE: SERVICE,
 }
 
 
@@ -137,7 +140,6 @@ def update_queue(world: World, cmd: UpdateQueue, now: int) -> list[Change]:
         priority=queue.priority if cmd.priority is None else cmd.priority,
         order=queue.order if cmd.order is None else cmd.order,
         policy=queue.policy if cmd.policy is None else cmd.policy,
-        services=queue.services if cmd.services is None else cmd.services,
         limits=queue.limits if cmd.limits is None else cmd.limits,
     )
     return [QueueSet(changed)]
@@ -173,6 +175,11 @@ def _check_order(world: World, realm: Realm, order: tuple[tuple[int, str], ...],
         if environment is None or environment.realm != realm or environment.status != VALID:
             raise Refused("Compute Environments must be created and valid before attaching them to a job queue.")
         families.add(FAMILIES[environment.kind])
+        _require(
+            is_service(environment) == (queue_type == SERVICE),
+            f"Only a job queue of type {SERVICE} has service environments, and only these",  # ours
+            wrapped=True,
+        )
     _require(
         len(families) <= 1,
         "All attached Compute Environments must be of types [EC2, SPOT] or types [FARGATE_SPOT, FARGATE] or types "
@@ -192,8 +199,11 @@ def _check_order(world: World, realm: Realm, order: tuple[tuple[int, str], ...],
 def create_environment(world: World, cmd: CreateEnvironment, now: int) -> list[Change]:
     environment = cmd.environment
     _require(environment.arn not in world.environments, "Object already exists")
-    held = sum(other.realm == environment.realm for other in world.environments.values())
-    _require(held < cmd.limit, f"Cannot create more than {cmd.limit} compute environments", wrapped=True)  # ours
+    service = is_service(environment)
+    mine = (other for other in world.environments.values() if is_service(other) == service)
+    held = sum(other.realm == environment.realm for other in mine)
+    what = "service" if service else "compute"
+    _require(held < cmd.limit, f"Cannot create more than {cmd.limit} {what} environments", wrapped=True)  # ours
     created = replace(environment, status=CREATING, created=now)
     return [EnvironmentSet(created), *_tagged(environment.arn, cmd.tags)]
 
@@ -214,6 +224,7 @@ def update_environment(world: World, cmd: UpdateEnvironment, now: int) -> list[C
         kind=environment.kind if cmd.kind is None else cmd.kind,
         max_vcpus=environment.max_vcpus if cmd.max_vcpus is None else cmd.max_vcpus,
         doc=environment.doc if cmd.doc is None else cmd.doc,
+        units=environment.units if cmd.units is None else cmd.units,
     )
     if cmd.patience is not None:
         changed = replace(changed, replaced=now, replace_by=now + cmd.patience)
@@ -273,6 +284,7 @@ def tag(world: World, cmd: Tag, now: int) -> list[Change]:
     tables: tuple[tuple[str, Container[str]], ...] = (
         (":job-queue/", world.queues),
         (":compute-environment/", world.environments),
+        (":service-environment/", world.environments),
         (":job-definition/", world.definitions),
         (":consumable-resource/", world.consumables),
         (":scheduling-policy/", world.policies),

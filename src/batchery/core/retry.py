@@ -33,6 +33,7 @@ from batchery.core.status import FAILED, RUNNABLE, SUCCEEDED
 EXITED: Final = "Essential container in task exited"
 NOT_STARTED: Final = "Task failed to start"
 NEVER_BEGAN: Final = "Main node ended before this node began"  #: of a node of a multi-node job; ours
+FROM_SERVICE: Final = "Received status from SageMaker: "
 TIMED_OUT: Final = "Job attempt duration exceeded timeout"
 
 # What a cause means for a task that did not succeed.
@@ -66,11 +67,13 @@ class Outcome(NamedTuple):
     recalled: bool = False  #: the CancelJob that met it OFFERED has taken effect
 
 
-def outcome(shape: Shape, attempt: Attempt, job_ask: Asked | None, task_ask: Asked | None, report: Exited) -> Outcome:
+def outcome(
+    shape: Shape, attempt: Attempt, job_ask: Asked | None, task_ask: Asked | None, report: Exited, preempted: int = 0
+) -> Outcome:
     """Judge the end of an attempt.
 
     ``job_ask`` and ``task_ask``: what was asked of the job and of this child by its own id; the first words stand,
-    and a recall that is still pending came before either.
+    and a recall that is still pending came before either. ``preempted``: earlier attempts that were.
     """
     asked = task_ask or job_ask
     kills = [a.at for a in (job_ask, task_ask) if a and a.kind & (TERMINATE | VOID)]
@@ -79,13 +82,16 @@ def outcome(shape: Shape, attempt: Attempt, job_ask: Asked | None, task_ask: Ask
     exit_code, reason = decisive.exit_code, decisive.reason
     recall = None if report.started or cause == EXIT else attempt.recall
     last = recall or asked
+    if cause == PREEMPTED and last is None:
+        code = FAILED if 0 <= shape.preemptions <= preempted else RUNNABLE
+        return Outcome(code, cause, False, exit_code, reason, attempt.status_reason)
     if MEANING[cause] == AGAIN or (recall and MEANING[cause] == RULES):
         code = FAILED if last else RUNNABLE
         return Outcome(code, cause, False, None, reason, last.reason if last else "", recall is not None)
     if cause == TERMINATED:
         words = last.reason if last else "Terminated"
         return Outcome(FAILED, cause, True, exit_code, reason, words, recall is not None)
-    words = _words(cause, report)
+    words = service_words(cause, report) if shape.instances else _words(cause, report)
     if cause in (EXIT, MAIN_ENDED) and report.containers and decisive.exit_code == 0:
         return Outcome(SUCCEEDED, cause, True, exit_code, reason, words)
     again = (
@@ -126,6 +132,24 @@ def _words(cause: str, report: Exited) -> str:
     if cause == HOST:
         return f"Host EC2 (instance {report.host or 'unknown'}) terminated."
     return EXITED
+
+
+def service_words(cause: str, report: Exited) -> str:
+    """Of a service job: what SageMaker says of the training job's end comes first (user guide, "Service job status").
+
+    ``AlgorithmError`` is SageMaker's word for a training script that failed, with what it wrote to its failure file.
+    """
+    end = _decisive(report.containers)
+    if cause == TIMEOUT:
+        return TIMED_OUT
+    if cause in (HOST, UPDATE):
+        return f"{FROM_SERVICE}InternalServerError: {_words(cause, report)}"
+    if cause == START_FAILED:
+        return f"{FROM_SERVICE}ClientError: {end.reason or NOT_STARTED}"
+    if end.exit_code == 0:
+        return f"{FROM_SERVICE}Training job completed"
+    told = f"{end.reason}, " if end.reason else ""
+    return f"{FROM_SERVICE}AlgorithmError: {told}exit code: {end.exit_code}"
 
 
 def _decisive(containers: tuple[ContainerEnd, ...]) -> ContainerEnd:

@@ -36,6 +36,7 @@ from msgspec.structs import replace
 from batchery.core import sites
 from batchery.core.changes import Change, Placed, QueueSet
 from batchery.core.index import granted, granted_nodes, total
+from batchery.core.instances import is_service, most_of, pool_of, units_of
 from batchery.core.lanes import fresh
 from batchery.core.locks import Left
 from batchery.core.model import (
@@ -58,11 +59,15 @@ from batchery.core.model import (
     World,
 )
 from batchery.core.orders import order_of
-from batchery.core.queue import MAX_RESOURCE, NO_CAPACITY, REQUIREMENT, about
+from batchery.core.queue import MAX_RESOURCE, NO_CAPACITY, REQUIREMENT, SERVICE_MAX_RESOURCE, about
 from batchery.core.status import RUNNABLE
 
 TOO_MANY_VCPUS: Final = (
     f"{MAX_RESOURCE} - CE(s) associated with the job queue cannot meet the CPU requirement of the job."
+)
+TOO_MANY_INSTANCES: Final = (
+    f"{SERVICE_MAX_RESOURCE} - Service environment(s) associated with the job queue cannot meet the capacity "
+    "requirement of the job."
 )
 TOO_LARGE: Final = (
     f"{REQUIREMENT} - The job resource requirement (vCPU/memory/GPU) is higher than "
@@ -95,9 +100,9 @@ class Room:
         """What is free where this environment is."""
         return self.sites[self.world.site_of[environment.arn]]
 
-    def lacks(self, environment: Environment, need: Resources) -> str:
-        """What there is not enough of now: "vCPU", "memory", "GPU", or "" """
-        if self.pools.get(environment.pool, 0) + need.vcpus > environment.max_vcpus:
+    def lacks(self, environment: Environment, need: Resources, unit: str = "") -> str:
+        """What there is not enough of now: "vCPU" (or instances of this type), "memory", "GPU", or "" """
+        if self.pools.get(pool_of(environment, unit), 0) + need.vcpus > most_of(environment, unit):
             return "vCPU"
         free = self.at(environment)
         if free.capacity.queues:
@@ -106,22 +111,24 @@ class Room:
             return "memory"
         return "GPU" if need.gpus > free.gpus else ""
 
-    def take(self, environment: Environment, need: Resources) -> None:
-        self.pools[environment.pool] = self.pools.get(environment.pool, 0) + need.vcpus
+    def take(self, environment: Environment, need: Resources, unit: str = "") -> None:
+        pool = pool_of(environment, unit)
+        self.pools[pool] = self.pools.get(pool, 0) + need.vcpus
         self.at(environment).take(need)
 
     def may_hold(self, environment: Environment, asked: Resources) -> bool:
-        """Whether one more task of this class may be handed over beyond capacity."""
+        """Whether one more task of this class may be handed over beyond capacity. No service job: one that is SCHEDULED
+        has its instances."""
         pace = self.world.pace.get((self.world.site_of[environment.arn], asked))
-        if pace is None or pace >= AHEAD_PACE:
+        if pace is None or pace >= AHEAD_PACE or is_service(environment):
             return False
         slots = max(1, environment.max_vcpus // max(asked.vcpus, 1))
         free = self.at(environment)
         return free.held < min(free.capacity.ahead, slots * AHEAD_WORK // (pace + 1))
 
-    def open_to(self, environment: Environment) -> bool:
+    def open_to(self, environment: Environment, unit: str) -> bool:
         """Whether nobody ahead waits for what this environment would take, and its engine has spoken."""
-        if not usable(environment) or environment.pool in self.closed:
+        if not usable(environment) or pool_of(environment, unit) in self.closed:
             return False
         free = self.at(environment)
         return bool(free.capacity.memory) and not free.full
@@ -150,8 +157,8 @@ def could_ever(world: World, environment: Environment, demand: Demand) -> str:
     asked = demand.resources
     if demand.nodes and environment.kind in NO_GANGS:
         return NOT_MULTI_NODE
-    if asked.vcpus > environment.max_vcpus:
-        return TOO_MANY_VCPUS
+    if asked.vcpus > most_of(environment, demand.unit):
+        return TOO_MANY_INSTANCES if is_service(environment) else TOO_MANY_VCPUS
     capacity = sites.of(world, environment.arn).capacity
     if capacity.queues and demand.nodes:  # its memory and GPUs are those of its largest host
         asked = Resources(0, max(node.memory for node in demand.nodes), max(node.gpus for node in demand.nodes))
@@ -171,7 +178,7 @@ def misfit(world: World, queue: Queue, demand: Demand) -> str:
     words = [could_ever(world, world.environments[arn], demand) for _, arn in queue.order if arn in world.environments]
     if not words or "" in words:
         return ""
-    return TOO_LARGE if TOO_LARGE in words else TOO_MANY_VCPUS
+    return TOO_LARGE if TOO_LARGE in words else words[0]
 
 
 def needed(capacity: Capacity, demand: Demand) -> Resources:
@@ -255,7 +262,8 @@ class _Plan:
 
     def _shut(self) -> bool:
         """No environment of this queue takes anything more in this turn."""
-        return not any(self.room.open_to(self.world.environments[arn]) for _, arn in self.queue.order)
+        mine = [self.world.environments[arn] for _, arn in self.queue.order]
+        return not any(self.room.open_to(one, unit) for one in mine for unit in units_of(one))
 
     def finish(self) -> None:
         """Put back what was taken from the lanes to look behind it; tell who stands aside."""
@@ -288,11 +296,12 @@ class _Plan:
     def _place(self, job: Job, number: int, demand: Demand) -> bool:
         """Place one task, or close what it waits for to those behind it. False: its whole class waits."""
         room = self.room
-        open_to_it = [environment for environment in self.fits[demand] if room.open_to(environment)]
+        unit = demand.unit
+        open_to_it = [environment for environment in self.fits[demand] if room.open_to(environment, unit)]
         hosts = []
         for environment in open_to_it:
             free = room.at(environment)
-            lacking = room.lacks(environment, needed(free.capacity, demand))
+            lacking = room.lacks(environment, needed(free.capacity, demand), unit)
             if not lacking:
                 self._put(job, number, environment, demand)
                 return True
@@ -304,7 +313,7 @@ class _Plan:
                 return True
         if open_to_it:
             room.units.take(demand.consumables)
-        room.closed.update(environment.pool for environment in open_to_it)
+        room.closed.update(pool_of(environment, unit) for environment in open_to_it)
         for free in hosts:
             free.full = True
         if open_to_it and len(hosts) == len(open_to_it) and self.short is None:
@@ -320,7 +329,7 @@ class _Plan:
             key = AttemptKey(job.id, index, (task.serial if task else 0) + 1)
             self.changes.append(Placed(key, environment.arn, node, self.now))
         self.cursors[job.id] = number + len(nodes)
-        self.room.take(environment, need)
+        self.room.take(environment, need, demand.unit)
         self.room.units.take(demand.consumables)
         self.order.placed(need.vcpus)
 

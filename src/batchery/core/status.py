@@ -8,7 +8,7 @@ Seven codes are what AWS shows. Five more look outside like one of those seven:
 
 * CLOSING  (shown PENDING):  asked to cancel, and waits until all its dependencies have ended.
 * OFFERED  (shown RUNNABLE): an engine has it and has not begun it.
-* SCHEDULED: service jobs only; reserved.
+* SCHEDULED: of no task. What OFFERED looks like of a service job has its name (SERVICE_CODES).
 * NODE_SUCCEEDED, NODE_FAILED (shown SUCCEEDED, FAILED): a node of a multi-node job has ended and its job goes on; a
   retry of the job runs it again, so this is no end.
 
@@ -53,6 +53,13 @@ SHOWN: Final = (*CODE_NAMES[:7], "PENDING", "RUNNABLE", "SCHEDULED", "SUCCEEDED"
 AWS_STATUSES: Final = CODE_NAMES[:7]
 #: The codes behind each AWS status.
 CODES_SHOWN_AS: Final = {name: tuple(c for c in CODES if SHOWN[c] == name) for name in AWS_STATUSES}
+
+#: The codes behind each status of a service job: what an engine has and has not begun is SCHEDULED.
+SERVICE_CODES: Final = {
+    **CODES_SHOWN_AS,
+    "RUNNABLE": (RUNNABLE,),
+    "SCHEDULED": (OFFERED,),
+}
 
 LATENT: Final = frozenset({SUBMITTED, PENDING, RUNNABLE, CLOSING})
 LIVE: Final = frozenset({OFFERED, STARTING, RUNNING})

@@ -184,6 +184,8 @@ def create_request(
         "Labels": {ATTEMPT: str(order.key), OWNER: owner, FACTS: msgspec.json.encode(facts).decode()},
         "HostConfig": host_config(order, wanted, settings, facts.gpus, runtime),
     }
+    if container.entrypoint:
+        request["Entrypoint"] = list(container.entrypoint)
     if container.command:
         request["Cmd"] = list(container.command)
     if wanted.user:

@@ -21,11 +21,13 @@ from batchery.core.index import timed
 from batchery.core.messages import Ack, Effect, Exited, Kill, Launch, Withdraw
 from batchery.core.model import START_FAILED, WITHDRAWN, AttemptKey, ContainerEnd, Job
 from batchery.engines.engine import Engine, EngineError, Node, Order
+from batchery.run import services
 from batchery.run.addresses import Addresses
 from batchery.run.filling import Filling
 from batchery.spec import variables
 from batchery.spec.nodes import node_docs
 from batchery.spec.order import order
+from batchery.spec.serviceorder import service_order
 
 if TYPE_CHECKING:
     from batchery.run.loop import Loop
@@ -146,7 +148,8 @@ class Dispatcher:
             job = world.jobs[key.job]
             spec = self._specs.get(job.seq) or specs[job.seq]
             try:
-                orders.append(self._order(key, job, spec))
+                made = await self._service_order(key, job, spec) if job.service else self._order(key, job, spec)
+                orders.append(made)
             except Exception as error:  # a fault of ours must not stop the queue, nor be silent
                 log.exception("%s cannot be composed", key)
                 self._fail(key, f"CannotStartContainerError: {error}")
@@ -178,6 +181,24 @@ class Dispatcher:
             logs_dir=self._logs,
             own_addresses=self._loop.job_variables,
         )
+
+    async def _service_order(self, key: AttemptKey, job: Job, spec: str) -> Order:
+        """Its files are there when it is."""
+        world = self._loop.world
+        attempt = world.live[key]
+        config = self._config_at(world.site_of[attempt.environment])
+        made, files = service_order(
+            attempt=attempt,
+            job=job,
+            spec=spec,
+            queue_name=world.queues[job.queue].name,
+            environment=world.environments[attempt.environment],
+            config=config,
+            logs_dir=self._logs,
+            given=self._loop.job_variables(key, job.realm, ""),
+        )
+        await asyncio.to_thread(services.write, files, config.process.user)
+        return made
 
     def _config_at(self, engine: str) -> Config:
         """The settings as they are for one of several engines."""

@@ -31,6 +31,7 @@ from batchery.core.model import AttemptKey, Policy, Realm, World
 from batchery.core.owed import owed
 from batchery.core.step import derive, forget, next_alarm, turn
 from batchery.engines.engine import Engine, engine_of, members
+from batchery.run import services
 from batchery.run.clock import Clock, Ids
 from batchery.run.dispatch import Dispatcher
 from batchery.run.inbox import Inbox, Pending
@@ -159,7 +160,7 @@ class Loop:
         """What an engine reports: never refused. While the store cannot be written it is dropped, unacknowledged:
         the survey after the next load brings it again."""
         if self._writable:
-            self._inbox.report(commands)
+            self._inbox.report([services.told(self.world, self.config, command) for command in commands])
 
     @property
     def serving(self) -> bool:

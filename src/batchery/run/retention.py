@@ -25,9 +25,11 @@ from batchery.config import Limits
 from batchery.core.messages import ForgetDefinitions
 from batchery.core.model import AttemptKey, Realm, World, task_id
 from batchery.core.query import forgettable
+from batchery.run import services
 from batchery.run.logfiles import remove_log
 from batchery.run.port import Service
 from batchery.spec.names import log_path
+from batchery.spec.serviceorder import services_root
 from batchery.store.store import StreamRow
 
 log = logging.getLogger("batchery.retention")
@@ -52,6 +54,7 @@ class Swept(NamedTuple):
     expired: int
     orphans: int
     definitions: int = 0
+    services: int = 0  # directories of attempts of service jobs
 
 
 # --------------------------------------------------------------------------------------------------------- decisions
@@ -162,8 +165,8 @@ class Retention:
             jobs += len(gone)
             if len(gone) < JOBS_AT_ONCE:
                 break
-        expired, orphans = await self._sweep_logs(now, jobs_before(now, limits))
-        return Swept(jobs, activity, expired, orphans, await self._sweep_definitions(now, limits))
+        expired, orphans, folders = await self._sweep_logs(now, jobs_before(now, limits))
+        return Swept(jobs, activity, expired, orphans, await self._sweep_definitions(now, limits), folders)
 
     async def _sweep_definitions(self, now: int, limits: Limits) -> int:
         """After the jobs, which refer to them. None of these can be used by a new job: they are INACTIVE."""
@@ -177,7 +180,7 @@ class Retention:
             await self._service.submit(ForgetDefinitions(gone[start : start + DEFINITIONS_AT_ONCE], before))
         return len(gone)
 
-    async def _sweep_logs(self, now: int, before: int) -> tuple[int, int]:
+    async def _sweep_logs(self, now: int, before: int) -> tuple[int, int, int]:
         realms = await self._service.ask(_realms)
         living = {task_id(key) for key in await self._service.ask(_living)}
         known, expired = Known(), 0
@@ -195,7 +198,9 @@ class Retention:
         orphans = 0
         for shelf in await asyncio.to_thread(_shelves, self._logs):
             orphans += await asyncio.to_thread(_remove_orphans, shelf, known, living, before)
-        return expired, orphans
+        root = services_root(self._service.config)
+        folders = await asyncio.to_thread(services.sweep, root, before, lambda task: task in living or task in known)
+        return expired, orphans, folders
 
     def _path(self, row: StreamRow) -> str:
         return str(log_path(self._logs, row.task_id, row.container))

@@ -19,6 +19,8 @@ JOB_DEFINITION: Final = "job-definition"
 JOB: Final = "job"
 CONSUMABLE_RESOURCE: Final = "consumable-resource"
 SCHEDULING_POLICY: Final = "scheduling-policy"
+SERVICE_ENVIRONMENT: Final = "service-environment"
+SERVICE_JOB: Final = "service-job"
 
 #: Job queues, compute environments, job definitions, consumable resources.
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -63,6 +65,21 @@ def definition_arn(realm: Realm, name: str, revision: int | None = None) -> str:
 def job_arn(realm: Realm, ref: str) -> str:
     """``ref``: a job id, with ``:index`` for a child of an array."""
     return batch_arn(realm, JOB, ref)
+
+
+def service_job_arn(realm: Realm, job: str) -> str:
+    return batch_arn(realm, SERVICE_JOB, job)
+
+
+def training_job(name: str, task: str) -> str:
+    """The name of the training job that an attempt is, unique as SageMaker wants it and no longer: ``AWSBatch<name>``
+    and the task id, 63 characters (user guide, "Service job state change events")."""
+    return f"AWSBatch{name}"[:31] + task
+
+
+def training_job_arn(realm: Realm, name: str, task: str) -> str:
+    where = f"{partition(realm.region)}:sagemaker:{realm.region}:{realm.account}"
+    return f"arn:{where}:training-job/{training_job(name, task)}"
 
 
 class Arn(NamedTuple):

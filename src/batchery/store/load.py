@@ -73,6 +73,7 @@ _needs: Final = json.Decoder(tuple[Need, ...])
 _shape: Final = json.Decoder(Shape)
 _order: Final = json.Decoder(tuple[tuple[int, str], ...])
 _blocked: Final = json.Decoder(tuple[Blocked, ...])
+_units: Final = json.Decoder(tuple[tuple[str, int], ...])
 _limits: Final = json.Decoder(tuple[TimeLimit, ...])
 _weights: Final = json.Decoder(tuple[tuple[str, float], ...])
 _CLOSE: Final = table({PENDING: CLOSING})
@@ -139,10 +140,9 @@ def _resources(connection: Connection, world: World) -> None:
     world.next_seq = max(last, world.evaluated) + 1  # ended jobs may be forgotten; their numbers are not given again
     world.realms = {Realm(*row) for row in connection.execute("SELECT account, region FROM realm")}
     for arn, name, account, region, priority, order, *rest in connection.execute(_all("queue", QUEUE)):
-        *plain, blocked, services, limits = rest
+        *plain, blocked, limits = rest
         queue = world.queues[arn] = Queue(arn, name, Realm(account, region), priority, _order.decode(order), *plain)
-        queue.blocked, queue.services = _blocked.decode(blocked), _order.decode(services)
-        queue.limits = _limits.decode(limits)
+        queue.blocked, queue.limits = _blocked.decode(blocked), _limits.decode(limits)
     for arn, name, account, region, *rest in connection.execute(_all("policy", POLICY)):
         kind, doc, window, reservation, weights, created = rest
         world.policies[arn] = SchedulingPolicy(
@@ -151,7 +151,9 @@ def _resources(connection: Connection, world: World) -> None:
     for queue_arn, share, spent, at in connection.execute("SELECT queue, share, spent, at FROM share"):
         world.shares.setdefault(queue_arn, {})[share] = Usage(spent, at)
     for arn, name, account, region, *rest in connection.execute(_all("environment", ENVIRONMENT)):
-        world.environments[arn] = Environment(arn, name, Realm(account, region), *rest)
+        *plain, units = rest
+        world.environments[arn] = Environment(arn, name, Realm(account, region), *plain)
+        world.environments[arn].units = _units.decode(units)
     for arn, name, account, region, *rest in connection.execute(_all("definition", DEFINITION)):
         world.definitions[arn] = Definition(arn, name, Realm(account, region), *rest)
     for arn, name, account, region, *rest in connection.execute(_all("consumable", CONSUMABLE)):
@@ -240,6 +242,9 @@ def _attempts(connection: Connection, jobs: dict[str, Job], symbols: Symbols) ->
             _set(job, index, index + 1, NODE_SUCCEEDED if code == SUCCEEDED else NODE_FAILED)
         elif job.status[index] not in ENDED:
             _set(job, index, index + 1, RUNNABLE)
+    preempted = f"SELECT id, idx, count(*) {_OPEN.format('attempt')} AND cause = 'PREEMPTED' GROUP BY seq, idx"
+    for id_, index, count in connection.execute(preempted):
+        jobs[id_].tasks[index].preempted = count
     for id_, *row in connection.execute(_ATTEMPTS, (_text(live),)):
         jobs[id_].tasks[row[0]].live = _attempt(id_, row, symbols)
 

@@ -27,7 +27,9 @@ def _list(values: Iterable[Any]) -> str:
 _JOB: Final = """
     SELECT job.id, seq, realm.text, queue.text, name, definition.text, created, size + nodes, share, needs,
            asked_kind, asked_reason, code, reason, ended, shape.text->>'$.resources[0]',
-           iif(nodes, main, -1), iif(nodes, shape.text->>'$.gang', '')
+           iif(nodes, main, -1), iif(nodes, shape.text->>'$.gang', ''),
+           iif(definition.text = '', shape.text->>'$.instances', ''),
+           iif(definition.text = '', shape.text->>'$.priority', 0)
     FROM {} CROSS JOIN symbol AS realm ON realm.id = job.realm CROSS JOIN symbol AS queue ON queue.id = job.queue
     CROSS JOIN symbol AS definition ON definition.id = job.definition
     CROSS JOIN symbol AS shape ON shape.id = job.shape"""

@@ -39,11 +39,11 @@ ATTEMPT: Final = (
 )
 QUEUE: Final = (
     *("arn", "name", "account", "region", "priority", "environments", "state", "status", "type", "policy"),
-    *("created", "blocked", "services", "limits"),
+    *("created", "blocked", "limits"),
 )
 ENVIRONMENT: Final = (
     *("arn", "name", "account", "region", "kind", "max_vcpus", "pool", "doc", "state", "status", "status_reason"),
-    *("uuid", "created", "replaced", "replace_by"),
+    *("uuid", "created", "replaced", "replace_by", "units"),
 )
 POLICY: Final = (*("arn", "name", "account", "region", "kind", "doc", "decay", "reservation", "weights", "created"),)
 SHARE: Final = ("queue", "share", "spent", "at")
@@ -95,6 +95,12 @@ _JOBS: Final = f"""
     SELECT value->>0, value->>1, value->>2, value->>3, realm, queue, definition, shape, size, share, needs, nodes, main
     FROM alike CROSS JOIN json_each(alike.jobs)"""
 
+# The text, of jobs whose shape is another now, is [[seq, shape], ...].
+_SHAPES: Final = f"""
+    UPDATE job SET shape = new.shape
+    FROM (SELECT value->>0 AS seq, symbol.id AS shape FROM {_EACH} CROSS JOIN symbol ON text = value->>1) AS new
+    WHERE job.seq = new.seq"""
+
 # A stream is made when its attempt first has a start: that it has none yet is seen in the row to be replaced. Of
 # several containers some may run while the attempt is still STARTING, so there that is the start. The text, of all
 # attempts with a start, is [[seq, idx, serial, start, log_group, log_stream, container, 1 if one of several], ...].
@@ -145,6 +151,7 @@ TABLES: Final[dict[str, str]] = {
     "job": _JOBS,
     "job_consumable": _put("job_consumable", ("consumable", "seq", "quantity"), symbols=True),
     "job_change": _update("job", "seq", JOB_CHANGE),
+    "job_shape": _SHAPES,
     "spec": _put("spec", ("seq", "doc")),
     "task": _put("task", TASK, ("seq", "idx")),
     "ended": _put("ended", ENDED),
@@ -161,6 +168,9 @@ def encode(dirty: Dirty, changes: list[Change]) -> Rows:
     symbols: dict[str, None] = {}
     if dirty.jobs:
         _jobs(dirty, tables, symbols)
+    if dirty.shapes:
+        tables["job_shape"] = [(seq, encode_json(job.shape).decode()) for seq, job in dirty.shapes.items()]
+        symbols.update((shape, None) for _, shape in tables["job_shape"])
     if dirty.attempts:
         _attempts(dirty, tables, symbols)
     if dirty.tasks:
@@ -313,7 +323,7 @@ def _resources(dirty: Dirty, tables: dict[str, list[Any]]) -> None:
 
 
 def _queue(q: Queue) -> tuple[Any, ...]:
-    order, *lists = (encode_json(value).decode() for value in (q.order, q.blocked, q.services, q.limits))
+    order, *lists = (encode_json(value).decode() for value in (q.order, q.blocked, q.limits))
     return (q.arn, q.name, *q.realm, q.priority, order, q.state, q.status, q.type, q.policy, q.created, *lists)
 
 
@@ -324,7 +334,8 @@ def _policy(p: SchedulingPolicy) -> tuple[Any, ...]:
 
 def _environment(e: Environment) -> tuple[Any, ...]:
     head = (e.arn, e.name, *e.realm, e.kind, e.max_vcpus, e.pool, e.doc)
-    return (*head, e.state, e.status, e.status_reason, e.uuid, e.created, e.replaced, e.replace_by)
+    units = encode_json(e.units).decode()
+    return (*head, e.state, e.status, e.status_reason, e.uuid, e.created, e.replaced, e.replace_by, units)
 
 
 def _definition(d: Definition) -> tuple[Any, ...]:

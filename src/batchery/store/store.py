@@ -42,6 +42,8 @@ class JobRow(Struct, frozen=True):
     vcpus: int  # thousandths that one task asked for
     main: int  # of a multi-node job the index of its main node, -1 of others
     gang: str = ""  # of a multi-node job what each node asked for: JSON [[vcpus, memory, gpus], ...]
+    instances: str = ""  # of a service job: JSON [[instance type, how many], ...]
+    priority: int = 0  # of a service job
 
 
 class EndedRow(Struct, frozen=True):

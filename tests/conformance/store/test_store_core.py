@@ -123,7 +123,7 @@ def test_policies_usage_and_time_limits_are_kept(store: SqliteStore) -> None:
     batch = Stored(store)
     rule = batch.policy(weights={"a": 0.5, "b*": 2.25}, reservation=25, window=900_000)
     limits = (TimeLimit("MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT", 600_000, "CANCEL"),)
-    queue = batch.queue("shared", batch.environment("small", 4), policy=rule, limits=limits, services=((1, "arn:x"),))
+    queue = batch.queue("shared", batch.environment("small", 4), policy=rule, limits=limits)
     first, second = (batch.submit(queue=queue, share=share) for share in ("a", "b1"))
     batch.runs(first, second)
     batch.tick(12_345)

@@ -104,7 +104,7 @@ def test_names(desk: Any, env: str, name: str) -> None:
         (
             "serviceEnvironmentOrder",
             [{"order": 1, "serviceEnvironment": "s"}],
-            "Batchery: serviceEnvironmentOrder",
+            "serviceEnvironmentOrder needs a jobQueueType of SAGEMAKER_TRAINING",
         ),
         (
             "jobStateTimeLimitActions",
@@ -112,7 +112,7 @@ def test_names(desk: Any, env: str, name: str) -> None:
             "reason of jobStateTimeLimitActions must be one of",
         ),
         ("jobQueueType", "EKS", "A job queue of type EKS can not have compute environments of kind FARGATE"),
-        ("jobQueueType", "SAGEMAKER_TRAINING", "Batchery: jobQueueType SAGEMAKER_TRAINING"),
+        ("jobQueueType", "SAGEMAKER_TRAINING", "has a serviceEnvironmentOrder only"),
         ("jobQueueType", "ECS", "ECS can not have compute environments of kind FARGATE"),
     ],
 )

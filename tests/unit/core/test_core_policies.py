@@ -83,8 +83,8 @@ def test_a_policy_is_replaced_by_one_of_its_kind_and_by_nothing_else(batch: Batc
     assert "does not exist" in refused(batch, UpdateQueue(queue, policy=arn("scheduling-policy", "none")))
     service = batch.queue("service", type="SAGEMAKER_TRAINING", policy=arn("scheduling-policy", "quota"))
     assert "same kind" in refused(batch, UpdateQueue(service, policy=other))
-    batch.send(UpdateQueue(service, services=((1, "x"),), limits=(TimeLimit("r", 600_000, "TERMINATE"),)))
-    assert batch.world.queues[service].services == ((1, "x"),)
+    batch.send(UpdateQueue(service, limits=(TimeLimit("r", 600_000, "TERMINATE"),)))
+    assert batch.world.queues[service].limits == (TimeLimit("r", 600_000, "TERMINATE"),)
 
 
 # ------------------------------------------------------------------------------------------------------------ jobs
