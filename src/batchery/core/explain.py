@@ -24,7 +24,7 @@ from batchery.core.model import (
     World,
     task_ref,
 )
-from batchery.core.schedule import SHORT, Room, could_ever, fits_of, misfit, needed, usable
+from batchery.core.schedule import NOT_MULTI_NODE, SHORT, Room, could_ever, fits_of, misfit, needed, usable
 from batchery.core.shares import FAIR
 from batchery.core.snapshot import dispatch_order
 from batchery.core.status import (
@@ -140,7 +140,10 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str], n
         need = needed(room.at(environment).capacity, demand)
         if need != asked and not words and usable(environment):
             lines.append(_clamped(asked, need))
-        if lack := could_ever(world, environment, demand):
+        lack = could_ever(world, environment, demand)
+        if lack == NOT_MULTI_NODE:
+            lacks[environment.name] = f"runs no multi-node jobs: it is {environment.kind}"
+        elif lack:
             lacks[environment.name] = f"too small: {_say(asked, job)} asked, {_most(environment, job)} at most"
         elif not usable(environment):
             off = environment.status if environment.status not in (VALID, DELETING) else environment.state

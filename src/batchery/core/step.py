@@ -212,8 +212,7 @@ def _close(world: World, ref: str, now: int) -> list[Change]:
         return []
     if gang.resting(job):
         return gang.close(job, now)
-    if not job.all_ended:
-        return []
+    assert job.all_ended, f"{job.id}: a child that has ended has ended for good"
     if job.asked is None and FAILED not in job.status:
         return [JobClosed(job.id, SUCCEEDED, "", now)]
     return [JobClosed(job.id, FAILED, _array_reason(world, job), now)]

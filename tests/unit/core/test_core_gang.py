@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 import pytest
-from tests.unit.core.building import Batch
+from tests.unit.core.building import HOME, Batch, arn
 
 from batchery.core import query
-from batchery.core.messages import Capacities
+from batchery.core.explain import why
+from batchery.core.messages import Capacities, UpdateEnvironment
 from batchery.core.model import HOST, MAIN_ENDED, TIMEOUT, Capacity, Resources
 from batchery.core.retry import NEVER_BEGAN
-from batchery.core.schedule import TOO_LARGE, TOO_MANY_VCPUS
+from batchery.core.schedule import NOT_MULTI_NODE, TOO_LARGE, TOO_MANY_VCPUS
 
 
 @pytest.fixture
@@ -70,6 +71,19 @@ def test_a_gang_that_can_never_fit_says_so_and_stands_aside(batches: Callable[..
     after = batch.submit()
     reasons = {blocked.job: blocked.reason for blocked in batch.world.queues[batch.main].blocked}
     assert reasons == {wide: TOO_MANY_VCPUS, deep: TOO_LARGE}
+    assert batch.code(after) == "OFFERED"
+
+
+def test_a_gang_whose_environments_run_none_says_so(batch: Batch) -> None:
+    queue = batch.queue("spot", batch.environment("spot"))
+    batch.send(UpdateEnvironment(arn("compute-environment", "spot"), kind="SPOT"))
+    job = batch.submit(queue=queue, nodes=2)
+    after = batch.submit(queue=queue)
+    assert [(blocked.job, blocked.reason) for blocked in batch.world.queues[queue].blocked] == [(job, NOT_MULTI_NODE)]
+    assert query.facts(batch.world, HOME, [job])[job].reason == NOT_MULTI_NODE
+    told = why(batch.world, HOME, job, batch.now)
+    assert told is not None
+    assert told.lacks == {"spot": "runs no multi-node jobs: it is SPOT"}
     assert batch.code(after) == "OFFERED"
 
 
@@ -139,6 +153,16 @@ def test_a_main_node_that_ends_before_it_was_seen_running_takes_the_others_with_
     assert batch.end(f"{job}#1") == ("FAILED", NEVER_BEGAN)
     assert batch.told() == [f"Ack {job}:0:1"]
     assert not batch.world.live
+
+
+def test_a_launched_node_that_never_began_when_the_main_node_ends_says_so(batch: Batch) -> None:
+    job = batch.submit(nodes=2)
+    batch.runs(job)
+    batch.exits(job)
+    assert batch.told() == [f"Kill {job}:1:1", f"Ack {job}:0:1"]
+    batch.killed(f"{job}#1", ran=False)
+    assert batch.end(job)[0] == "SUCCEEDED"
+    assert batch.end(f"{job}#1") == ("FAILED", NEVER_BEGAN)
 
 
 def test_a_main_node_that_fails_to_start_fails_the_job(batch: Batch) -> None:

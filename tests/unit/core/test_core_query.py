@@ -5,7 +5,7 @@ from tests.unit.core.building import DEFINITION, HOME, Batch, arn
 
 from batchery.core import query
 from batchery.core.messages import Deregister, Register
-from batchery.core.model import CANCEL, TERMINATE, Realm, Task, World, task_id, task_ref
+from batchery.core.model import CANCEL, TERMINATE, Policy, Realm, Task, World, task_id, task_ref
 from batchery.core.model import AttemptKey as Key
 from batchery.core.status import CODES_SHOWN_AS, PENDING, RUNNABLE, RUNNING, SUBMITTED
 
@@ -173,6 +173,10 @@ def test_counts_and_the_newest_open_jobs(batch: Batch) -> None:
     assert [facts.id for facts in query.open_jobs(batch.world, HOME, 2)] == [jobs[2], jobs[1]]
     assert query.open_jobs(batch.world, AWAY, 2) == []
     assert query.running_count(batch.world) == 3
+    batch.world.policy = Policy(submitted_for=60_000)
+    assert query.submitted_count(batch.world) == 0
+    batch.submit()
+    assert query.submitted_count(batch.world) == 1
     assert query.alive(batch.world, [batch.key(jobs[0]), Key("x", 0, 1)]) == {batch.key(jobs[0])}
 
 

@@ -107,6 +107,20 @@ def test_other_environments_are_let_alone(batch: Batch) -> None:
     assert (batch.told(), status(batch)) == ([], "VALID")
 
 
+def test_what_begins_meanwhile_is_not_of_before(batch: Batch) -> None:
+    old = batch.submit()
+    batch.runs(old)
+    update(batch, MINUTE)
+    batch.tick()
+    new = batch.submit()
+    batch.runs(new)
+    assert status(batch) == "UPDATING"
+    batch.tick(MINUTE)
+    assert batch.told() == [f"Kill {old}:0:1"]
+    batch.killed(old)
+    assert (status(batch), batch.code(new)) == ("VALID", "RUNNING")
+
+
 def test_no_other_update_meanwhile(batch: Batch) -> None:
     job = batch.submit()
     batch.runs(job)
@@ -133,6 +147,7 @@ def test_vcpus_in_use(batch: Batch) -> None:
     assert vcpus_in_use(World(), [MAIN]) == {MAIN: 0}
     batch.submit(vcpus=1.25)
     assert vcpus_in_use(batch.world, [MAIN, "other"]) == {MAIN: 2, "other": 0}
+    assert vcpus_in_use(batch.world, ["other"]) == {"other": 0}, "what runs elsewhere is not counted"
 
 
 def test_late_news_of_a_start_before_the_update(batch: Batch) -> None:

@@ -22,6 +22,11 @@ def two(here: Capacity | None = None) -> tuple[Batch, str, str]:
     return batch, batch.queue("near", near, far), batch.queue("far", far)
 
 
+def sums(batch: Batch) -> dict[str, tuple[int, int]]:
+    """Memory that is held and placements that have not begun, of each engine."""
+    return {name: (site.memory, site.offered) for name, site in batch.world.sites.items()}
+
+
 def test_each_has_memory_of_its_own() -> None:
     batch, near, far = two()
     first, second, third = (batch.submit(queue=near, memory=700) for _ in range(3))
@@ -78,9 +83,20 @@ def test_a_load_counts_the_same() -> None:
     batch, near, far = two()
     for queue in (near, far):
         batch.runs(batch.submit(queue=queue, memory=200))
-    before = {name: (site.memory, site.offered) for name, site in batch.world.sites.items()}
+    before = sums(batch)
     rebuild(batch.world)
-    assert {name: (site.memory, site.offered) for name, site in batch.world.sites.items()} == before
+    assert sums(batch) == before
+
+
+def test_another_route_counts_what_runs_where_it_says() -> None:
+    batch, near, far = two()
+    for queue in (near, far):
+        batch.runs(batch.submit(queue=queue, memory=200))
+    batch.submit(queue=near, memory=100)
+    assert sums(batch) == {"": (0, 0), "here": (300, 1), "cluster": (200, 0)}
+    batch.world.policy = Policy(engine_of=lambda name, kind: "cluster")
+    sites.assign(batch.world)
+    assert sums(batch) == {"": (0, 0), "here": (0, 0), "cluster": (500, 1)}
 
 
 def test_what_each_engine_says() -> None:
