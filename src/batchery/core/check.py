@@ -359,4 +359,4 @@ def _check_deleting(world: World, arn: str) -> None:
     if Due(VOID_QUEUE, arn) not in world.due:
         for job in open_jobs:
             voided = job.asked is not None and job.asked.kind & VOID
-            assert voided, f"{job.id}: its queue is being deleted, and so is it"
+            assert voided or job.all_ended, f"{job.id}: its queue is being deleted, and so is it"

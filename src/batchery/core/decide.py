@@ -161,10 +161,10 @@ def cancel(world: World, cmd: Cancel, now: int) -> list[Change]:
 
 
 def _open_job(world: World, cmd: Cancel | Terminate) -> Job | None:
-    """The open job that the command is about; None for an id that names nothing open in its realm. Service jobs have
-    operations of their own."""
+    """The open job that the command is about; None for an id that names nothing open in its realm, and where all tasks
+    have ended: how the array or gang does is decided then. Service jobs have operations of their own."""
     job = world.jobs.get(cmd.ref.job)
-    if job is None or job.realm != cmd.realm or job.closed is not None or not job.has(cmd.ref):
+    if job is None or job.realm != cmd.realm or job.closed is not None or job.all_ended or not job.has(cmd.ref):
         return None
     return job if job.service == (isinstance(cmd, Terminate) and cmd.service) else None
 
@@ -218,7 +218,7 @@ def stop_all(world: World, cmd: Stop, now: int) -> list[Change]:
     """Every open job is terminated."""
     changes: list[Change] = []
     for job in world.jobs.values():
-        if job.closed is None:
+        if job.closed is None and not job.all_ended:
             changes += _stop(job, None, TERMINATE, cmd.reason, now)
     return changes
 

@@ -233,7 +233,7 @@ def _void_queue(world: World, ref: str, now: int) -> list[Change]:
     picked = 0
     for block in world.blocks.get(ref, ()):
         for job in block.jobs if block.live else ():
-            if job is None or (job.asked is not None and job.asked.kind & VOID):
+            if job is None or job.all_ended or (job.asked is not None and job.asked.kind & VOID):
                 continue
             changes += void(job, QUEUE_DELETED, now)
             picked += 1

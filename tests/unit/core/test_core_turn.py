@@ -20,6 +20,8 @@ from batchery.core.messages import (
     Many,
     Refused,
     Register,
+    Stop,
+    Terminate,
     UpdateEnvironment,
     UpdateQueue,
 )
@@ -144,6 +146,30 @@ def test_who_had_asked_before_keeps_the_words(batch: Batch) -> None:
     batch.delete_queue(arn("job-queue", "other"))
     assert batch.end(f"{array}:1") == ("FAILED", "mine")
     assert batch.end(f"{array}:0") == batch.end(array) == ("FAILED", "JobQueue deleted")
+
+
+@pytest.mark.parametrize("how", ["cancel", "terminate", "stop", "delete"])
+@pytest.mark.parametrize("what", [{"nodes": 2}, {"size": 2}])
+def test_what_only_waits_to_be_closed_cannot_be_ended_any_more(batch: Batch, what: dict[str, int], how: str) -> None:
+    """Found by the simulator: a gang that was closed with other words than its main node's."""
+    queue = batch.queue("other", arn("compute-environment", "main"))
+    first = batch.submit()
+    batch.submit(after=[first])  # is looked at before it; then the turn's time is up
+    job = batch.submit(after=[first], queue=queue, **what)
+    batch.send(UpdateQueue(queue, state=DISABLED))
+    batch.runs(first)
+    exit_1 = (ContainerEnd("default", 1),)
+    batch.send(Exited(batch.key(first), batch.now, EXIT, batch.now, exit_1), spent=True)
+    assert (batch.jobs[job].all_ended, batch.jobs[job].closed) == (True, None)
+    late = {
+        "cancel": Cancel(HOME, Ref(job, None), "late"),
+        "terminate": Terminate(HOME, Ref(job, None), "late"),
+        "stop": Stop("late"),
+        "delete": DeleteQueue(queue),
+    }
+    batch.send(late[how])
+    assert "WasAsked" not in batch.moved()
+    assert batch.end(job) == ("FAILED", "Dependent Job failed")
 
 
 def test_a_large_queue_goes_in_portions(batch: Batch) -> None:
