@@ -110,6 +110,8 @@ def verdict(service: str, operation: str, reply: dict[str, Any], parsed: dict[st
 def judge(response_dict: dict[str, Any], parsed_response: dict[str, Any], event_name: str, **others: Any) -> None:
     """Raises AssertionError, and notes it for the end of the test in case a thread swallows that."""
     _, service, operation = event_name.split(".")
+    if response_dict is None:
+        return  # the connection broke
     ours = "x-amzn-trace-id" in response_dict["headers"]
     if not ours or service not in SERVICES or response_dict["status_code"] != 200:
         return
