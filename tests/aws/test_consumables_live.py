@@ -287,18 +287,29 @@ def test_which_jobs_ask_for_one(pipeline: Pipeline, queue: str) -> None:
 
 
 def test_deleting(pipeline: Pipeline, queue: str) -> None:
-    name, gate = make(pipeline, 1), pipeline.gate()
+    """At any time: what runs goes on, what waits goes on waiting, one made again with the name is the same to both."""
+    name, gate, batch = make(pipeline, 1), pipeline.gate(), pipeline.batch
     definition = pipeline.waiting(gate, consumableResourceProperties=asking((name, 1)))
-    job = pipeline.submit(queue, definition)
-    pipeline.wait(job, "RUNNING")
-    assert "in use" in refusal(pipeline.batch.delete_consumable_resource, consumableResource=name)
-    gate.touch()
-    pipeline.wait(job, "SUCCEEDED")
-    pipeline.batch.delete_consumable_resource(consumableResource=name)
-    pipeline.batch.delete_consumable_resource(consumableResource=name)
-    assert "does not exist" in refusal(pipeline.batch.describe_consumable_resource, consumableResource=name)
-    found = refusal(pipeline.batch.submit_job, jobName="j", jobQueue="default", jobDefinition=definition)
+    runs = pipeline.submit(queue, definition)
+    pipeline.wait(runs, "RUNNING")
+    waits = pipeline.submit(queue, definition)
+    batch.delete_consumable_resource(consumableResource=name)
+    batch.delete_consumable_resource(consumableResource=name)
+    assert "does not exist" in refusal(batch.describe_consumable_resource, consumableResource=name)
+    found = refusal(batch.submit_job, jobName="j", jobQueue=queue, jobDefinition=definition)
     assert found == f"ConsumableResource {name} not found."
+    a_look_later(pipeline, queue)
+    assert statuses(pipeline, [runs, waits]) == ["RUNNING", "RUNNABLE"]
+    words = f"Waiting for consumable resources: {name} (1 asked, does not exist)"
+    assert pipeline.job(waits)["statusReason"] == words
+    batch.create_consumable_resource(consumableResourceName=name, totalQuantity=1)
+    assert stock(pipeline, name) == (1, 1, 0)
+    a_look_later(pipeline, queue)
+    assert statuses(pipeline, [runs, waits]) == ["RUNNING", "RUNNABLE"]
+    gate.touch()
+    for job in (runs, waits):
+        pipeline.wait(job, "SUCCEEDED")
+    assert stock(pipeline, name) == (1, 0, 1)
 
 
 def test_what_is_refused(pipeline: Pipeline) -> None:

@@ -96,8 +96,8 @@ def queues() -> list[Command]:
 SEATS, TICKETS = arn("consumable-resource", "seats"), arn("consumable-resource", "tickets")
 
 
-def create_seats() -> CreateConsumable:
-    return CreateConsumable(Consumable(SEATS, "seats", HOME, REPLENISHABLE, 3))
+def create_seats(kind: str = REPLENISHABLE) -> CreateConsumable:
+    return CreateConsumable(Consumable(SEATS, "seats", HOME, kind, 3))
 
 
 def create_queue(name: str) -> CreateQueue:
@@ -216,6 +216,6 @@ class Clients:
             UpdateConsumable(SEATS, "SET", self.random.choice((1, 2, 3, 5)), "" if chance < 0.97 else "again"),
             UpdateConsumable(TICKETS, "ADD", 3, self.random.choice(("", "once", "twice"))),
             DeleteConsumable(SEATS),
-            create_seats(),
+            create_seats(self.random.choice((REPLENISHABLE, NON_REPLENISHABLE))),
         ]
         return self.random.choice(wishes)

@@ -36,6 +36,7 @@ from batchery.core.messages import (
     Cancel,
     Capacities,
     Command,
+    DeleteConsumable,
     Effect,
     Kill,
     Launch,
@@ -322,7 +323,8 @@ class Simulation:
         for name in ENVIRONMENTS:
             where = arn("compute-environment", name)
             self.inbox.append((UpdateEnvironment(where, state=ENABLED, max_vcpus=VCPUS), False))
-        self.inbox.append((create_seats(), False))
+        self.inbox.append((DeleteConsumable(SEATS), False))
+        self.inbox.append((create_seats(), False))  # REPLENISHABLE: of the other kind there might never be enough
         self.inbox.append((UpdateConsumable(SEATS, "SET", 4), False))
         self.inbox.append((UpdateConsumable(TICKETS, "ADD", 10_000), False))
         for _ in range(400):

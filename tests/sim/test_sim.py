@@ -28,6 +28,13 @@ def test_histories_on_sqlite(first: int) -> None:
             run(seed, sqlite=True)
 
 
+@pytest.mark.parametrize("seed", [5113])
+def test_histories_that_found_a_fault(seed: int) -> None:
+    """5113: a gang whose end was decided was terminated before it was closed, and had two reasons."""
+    with naming(seed):
+        run(seed, sqlite=True)
+
+
 @contextmanager
 def naming(seed: int) -> Iterator[None]:
     """Says which seed it was."""

@@ -8,12 +8,11 @@ from batchery.core.status import OFFERED
 
 
 def check_locks(world: World, lowered: bool = True) -> None:
-    """``lowered``: totals may have been lowered below what is in use."""
+    """``lowered``: totals may be below what is in use: they were lowered, or it was deleted and made again."""
     locked: Counter[str] = Counter()
     promised: Counter[str] = Counter()
     for attempt in world.live.values():
         for arn, quantity in units_of(world.jobs[attempt.key.job], attempt.key.index):
-            assert arn in world.consumables, f"{arn}: a consumable resource outlives those who hold units of it"
             locked[arn] += quantity
             promised[arn] += quantity * (attempt.code == OFFERED)
     assert locked == Counter(world.locked), "units in use are the sum over live attempts"

@@ -60,21 +60,22 @@ def update(world: World, cmd: UpdateConsumable, now: int) -> list[Change]:
 
 
 def delete(world: World, cmd: DeleteConsumable, now: int) -> list[Change]:
-    """Jobs that wait for it go on waiting: one made later with its name is the same to them."""
+    """At any time (user guide, "Delete a consumable resource"): who holds units of it runs on, who waits goes on
+    waiting. One made later with its name is the same to both."""
     if cmd.arn not in world.consumables:
         return []
-    if cmd.arn in world.locked:
-        raise Refused("Cannot delete, resource is in use by jobs", wrapped=True)
     return [ConsumableGone(cmd.arn), TagsSet(cmd.arn, {}, ("*",))]
 
 
 def used_up(world: World, attempt: Attempt) -> list[Change]:
-    """An attempt that was OFFERED has begun: what it holds of NON_REPLENISHABLE resources leaves their totals."""
+    """An attempt that was OFFERED has begun: what it holds of NON_REPLENISHABLE resources leaves their totals.
+
+    Of what was deleted meanwhile there is nothing to leave."""
     changes: list[Change] = []
     if attempt.code == OFFERED:
         for arn, quantity in units_of(world.jobs[attempt.key.job], attempt.key.index):
-            found = world.consumables[arn]
-            if found.kind == NON_REPLENISHABLE:
+            found = world.consumables.get(arn)
+            if found is not None and found.kind == NON_REPLENISHABLE:
                 changes.append(ConsumableSet(replace(found, total=max(found.total - quantity, 0))))
     return changes
 

@@ -9,6 +9,9 @@ happens then depends on the resource:
 
 So what is free is ``total`` less what all live attempts hold, or, of a NON_REPLENISHABLE one, less what those hold that
 have not begun. After ``total`` was lowered it may be less than nothing: no more is given out until it is not.
+
+The sums are by ARN, whether or not the resource exists: one that is deleted and made again while attempts hold units is
+the same.
 """
 
 from msgspec import Struct

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 from tests.unit.core.building import HOME, Batch, arn
+from tests.unit.core.units import asks, change, make, reason, shown
 
 from batchery.core.changes import ConsumableSet
 from batchery.core.consumables import MOST, TOKEN_MS
@@ -12,37 +13,11 @@ from batchery.core.explain import why
 from batchery.core.keys import Realm
 from batchery.core.messages import CreateConsumable, DeleteConsumable, Refused, Tag, UpdateConsumable
 from batchery.core.named import NON_REPLENISHABLE, REPLENISHABLE, Consumable
-from batchery.core.query import facts, resolve_consumable, stock_of, stocks
+from batchery.core.query import resolve_consumable, stock_of, stocks
 from batchery.core.rebuild import rebuild
 
 Make = Callable[..., Batch]
 AWAY = Realm("123456789012", "eu-west-1")
-
-
-def make(batch: Batch, name: str = "seats", total: int = 2, kind: str = REPLENISHABLE) -> str:
-    where = arn("consumable-resource", name)
-    batch.send(CreateConsumable(Consumable(where, name, HOME, kind, total)))
-    return where
-
-
-def asks(batch: Batch, *units: tuple[str, int], **how: object) -> str:
-    return batch.submit(consumables=tuple(sorted(units)), **how)  # type: ignore[arg-type]
-
-
-def shown(batch: Batch, ref: str = "seats") -> tuple[int, int, int]:
-    """Total, in use, available."""
-    found = stock_of(batch.world, HOME, ref)
-    assert found is not None
-    return found.total, found.in_use, found.available
-
-
-def change(batch: Batch, operation: str, quantity: int, token: str = "") -> int:
-    (total,) = batch.send(UpdateConsumable(arn("consumable-resource", "seats"), operation, quantity, token))
-    return int(total)
-
-
-def reason(batch: Batch, ref: str) -> str:
-    return facts(batch.world, HOME, [ref])[ref].reason
 
 
 # ------------------------------------------------------------------------------------------------------- scheduling
@@ -331,25 +306,6 @@ def test_the_same_request_acts_once_in_eight_hours(batch: Batch) -> None:
     assert change(batch, "ADD", 1, "one") == 5, "forgotten"
     held = batch.world.tokens[arn("consumable-resource", "seats")]
     assert held == {"ADD 1 one": batch.now}
-
-
-def test_deleting(batch: Batch) -> None:
-    seats = make(batch, total=1)
-    change(batch, "ADD", 0, "token")
-    job, waits = asks(batch, (seats, 1)), asks(batch, (seats, 1))
-    with pytest.raises(Refused, match="in use"):
-        batch.send(DeleteConsumable(seats))
-    batch.close()
-    batch.exits(job)
-    batch.send(DeleteConsumable(seats))
-    batch.send(DeleteConsumable(seats))
-    batch.reopen()
-    assert (batch.world.consumables, batch.world.tokens) == ({}, {})
-    assert reason(batch, waits) == "Waiting for consumable resources: seats (1 asked, does not exist)"
-    with pytest.raises(Refused, match="does not exist"):
-        asks(batch, (seats, 1))
-    make(batch, total=1)
-    assert batch.code(waits) == "OFFERED", "made again, it is the same to those that wait"
 
 
 def test_what_is_deleted_in_one_commit_with_its_tokens_leaves_no_rows_of_them(batch: Batch) -> None:
