@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slurm test-containers check lint types unit tidy members shapes diagrams sim demo bench clean
+.PHONY: help setup run test test-slurm test-containers image check lint types unit tidy members shapes diagrams sim demo bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ unit: $(VENV)/.dev ## all tests (options: PYTEST_ARGS="-k cancel")
 test-slurm: $(VENV)/.dev ## what `make test` runs on a Slurm cluster of three nodes, alone, and all of it by slurmrestd too
 	BATCHERY_TEST_SLURM_DRIVERS=all \
 	  $(BIN)/python -m pytest -q tests/conformance tests/aws tests/slurm -k slurm $(PYTEST_ARGS)
+
+image: ## build the Dockerfile and run compose.yaml for real: Debian as root, minutes
+	@tools/image try "$$(mktemp -d /var/tmp/bt-XXXXXX)"
 
 test-containers: $(VENV)/.dev ## what `make test` runs on Docker and on Podman, alone
 	$(BIN)/python -m pytest -q tests/conformance tests/aws -k "docker or podman"

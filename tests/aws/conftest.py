@@ -19,6 +19,7 @@ ON_ENGINES = {
     "test_jobs": ("process", "slurm"),
     "test_multinode": ("process", "docker", "slurm"),
     "test_readme": ("process", "slurm"),
+    "test_readme_containers": ENGINES,
     "test_containers": ENGINES,
     "test_container_images": ENGINES,
     "test_secrets_engines": ("process", *ENGINES, "slurm"),

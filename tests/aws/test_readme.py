@@ -59,21 +59,23 @@ def session(blocks: list[str], environment: dict[str, str]) -> list[tuple[str, s
     return [(command, printed, now) for (command, printed), now in zip(told, parts, strict=False)]
 
 
-@pytest.mark.parametrize("cli", [pip_cli, debian_cli], ids=["v1", "v2"])
-def test_the_session_of_the_readme(cli: Callable[[], str], own_server: Callable[..., Server], tmp_path: Path) -> None:
-    blocks = re.findall(r"```console\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) >= 3
-    if cli is debian_cli:  # 2.9 reads no endpoint variables: `batchery aws` is for it
-        blocks = [block for block in blocks if "batchery env" not in block]
-    aws = Path(cli())
-    server = own_server("")
-    places = tmp_path / "bin"
+def shell(server: Server, folder: Path, aws: str) -> dict[str, str]:
+    """The environment of a user who has this AWS CLI and Batchery on the PATH, and nothing set."""
+    places = folder / "bin"
     places.mkdir()
     (places / "aws").symlink_to(aws)
     (places / "batchery").symlink_to(Path(sys.executable).with_name("batchery"))
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BATCHERY_", "PYTEST"))
     }
-    environment |= {"PATH": f"{places}:/usr/bin:/bin", "BATCHERY_URL": server.url, "HOME": str(tmp_path)}
-    for command, printed, now in session(blocks, environment):
+    return environment | {"PATH": f"{places}:/usr/bin:/bin", "BATCHERY_URL": server.url, "HOME": str(folder)}
+
+
+@pytest.mark.parametrize("cli", [pip_cli, debian_cli], ids=["v1", "v2"])
+def test_the_session_of_the_readme(cli: Callable[[], str], own_server: Callable[..., Server], tmp_path: Path) -> None:
+    blocks = re.findall(r"```console\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) >= 3
+    if cli is debian_cli:  # 2.9 reads no endpoint variables: `batchery aws` is for it
+        blocks = [block for block in blocks if "batchery env" not in block]
+    for command, printed, now in session(blocks, shell(own_server(""), tmp_path, cli())):
         assert like(now) == like(printed), command
