@@ -135,7 +135,7 @@ def invoked_as() -> str:
     if own.name != "batchery":
         return f"{sys.executable} -m batchery"
     relative = os.path.relpath(own)
-    return str(own) if relative.startswith("..") else relative
+    return str(own) if relative.startswith("..") or os.getcwd() == "/" else relative
 
 
 def _jobs(count: int) -> str:
