@@ -246,18 +246,24 @@ class Cgroups:
 
     def take(self, memory: int) -> Cgroup:
         """A cgroup with this limit (MiB). Raises OSError."""
-        kept = self._free.get(memory)
-        if kept:
-            self._kept -= 1
-            cgroup = kept.pop()
-        else:
-            cgroup = Cgroup(self._fresh(), self.version)
+        cgroup = self._kept_one(memory) or Cgroup(self._fresh(), self.version)
         try:
             cgroup.start(memory)
         except OSError:
             self._discard(cgroup)
             raise
         return cgroup
+
+    def _kept_one(self, memory: int) -> Cgroup | None:
+        """One that is still there: systemd removes empty ones of a unit that it stops, while the agent lives on."""
+        kept = self._free.get(memory, [])
+        while kept:
+            self._kept -= 1
+            cgroup = kept.pop()
+            if os.path.isdir(cgroup.name):
+                return cgroup
+            cgroup.close()
+        return None
 
     def _fresh(self) -> Path:
         while True:

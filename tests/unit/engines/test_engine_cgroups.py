@@ -155,3 +155,16 @@ def test_a_subtree_that_was_tidied_away_is_made_again():
     cgroups.give(cgroups.take(16))
     cgroups.close()
     assert not cgroups.root.exists()
+
+
+def test_a_kept_cgroup_that_was_tidied_away_is_not_handed_out():
+    cgroups = Cgroups(f"batchery-test-{os.getpid()}-kept", memory_of_v1())
+    gone, there = cgroups.take(16), cgroups.take(16)
+    cgroups.give(there)
+    cgroups.give(gone)
+    gone.path.rmdir()  # as systemd does with a unit's empty ones when it stops it
+    again = cgroups.take(16)
+    assert again.path == there.path
+    cgroups.give(again)
+    cgroups.close()
+    assert not cgroups.root.exists()
