@@ -165,6 +165,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     services_per_queue: int = 1  # service environments of a queue
     service_bytes: int = 10 * 1024  # of a serviceRequestPayload
     service_evaluate_on_exit: int = 5  # API_ServiceJobRetryStrategy
+    quota_shares: int = 20  # of a queue
     consumables: int = 50_000
     consumables_per_job: int = 5  # userguide/resource-aware-scheduling-how-to-for-jobs.html
     body_bytes: int = 1024 * 1024

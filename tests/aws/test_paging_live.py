@@ -120,6 +120,27 @@ def service_jobs(p: Pipeline) -> Members:
     return members
 
 
+def quota_shares(p: Pipeline) -> Members:
+    policy = {"idleResourceAssignmentStrategy": "FIFO"}
+    rule = p.batch.create_scheduling_policy(name="paged-quota", quotaSharePolicy=policy)["arn"]
+    order = [{"order": 1, "serviceEnvironment": "paged-two"}]
+    members = {"jobQueueName": "shared", "priority": 1, "jobQueueType": "SAGEMAKER_TRAINING"}
+    p.batch.create_job_queue(serviceEnvironmentOrder=order, schedulingPolicyArn=rule, **members)
+    found = p.batch.describe_job_queues
+    until(lambda: found(jobQueues=["shared"])["jobQueues"][0]["status"] == "VALID", "it is VALID")
+    for name in "abcde":
+        p.batch.create_quota_share(
+            quotaShareName=name,
+            jobQueue="shared",
+            capacityLimits=[{"maxCapacity": 1, "capacityUnit": "ml.m5.large"}],
+            resourceSharingConfiguration={"strategy": "LEND"},
+            preemptionConfiguration={"inSharePreemption": "DISABLED"},
+        )
+    shares = p.batch.list_quota_shares
+    until(lambda: {one["status"] for one in shares(jobQueue="shared")["quotaShares"]} == {"VALID"}, "all are VALID")
+    return {"jobQueue": "shared"}
+
+
 #: What makes items for a paginator of Batch, and the name of the result's list.
 STOCK: dict[str, list[tuple[Callable[[Pipeline], Members], str]]] = {
     "describe_compute_environments": [(environments, "computeEnvironments")],
@@ -129,6 +150,7 @@ STOCK: dict[str, list[tuple[Callable[[Pipeline], Members], str]]] = {
     "list_jobs_by_consumable_resource": [(jobs_by_consumable, "jobs")],
     "describe_service_environments": [(service_environments, "serviceEnvironments")],
     "list_service_jobs": [(service_jobs, "jobSummaryList")],
+    "list_quota_shares": [(quota_shares, "quotaShares")],
     "list_scheduling_policies": [(policies, "schedulingPolicies")],
     "list_jobs": [(jobs, "jobSummaryList"), (found_jobs, "jobSummaryList"), (children, "jobSummaryList")],
 }

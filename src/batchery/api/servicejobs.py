@@ -24,7 +24,7 @@ from batchery.core import query
 from batchery.core.instances import SERVICE
 from batchery.core.messages import Many, Refused, SubmitService, Terminate, UpdateServiceJob
 from batchery.core.model import DELETING, ENABLED, INVALID, Queue, task_ref
-from batchery.core.shares import FAIR, NO_SHARE, NOT_FAIR
+from batchery.core.shares import FAIR, NO_SHARE, NOT_FAIR, QUOTA
 from batchery.spec.names import JOB_NAME, name_of, service_job_arn
 from batchery.spec.service import MOST_PRIORITY, check_form, check_runs, payload_of, shape_of, template_of
 
@@ -78,8 +78,14 @@ def _queue(call: Call, ref: str) -> Queue:
 def _share(call: Call, ask: SubmitServiceJobRequest, queue: Queue) -> str:
     """The share that the queue's policy wants."""
     policy = call.service.look(query.resolve_policy, call.realm, queue.policy) if queue.policy else None
-    if ask.quota_share_name is not None:
-        raise Refused("quotaShareName needs a job queue with a quotaSharePolicy", wrapped=True)
+    if policy is not None and policy.kind == QUOTA:
+        if not ask.quota_share_name or ask.share_identifier is not None:
+            raise Refused("quotaShareName must be specified, and no shareIdentifier", wrapped=True)
+        return ask.quota_share_name
+    if ask.quota_share_name is not None or ask.preemption_configuration is not None:
+        raise Refused(
+            "quotaShareName and preemptionConfiguration need a job queue with a quotaSharePolicy", wrapped=True
+        )
     if policy is None or policy.kind != FAIR:
         if ask.share_identifier is not None:
             raise Refused(NOT_FAIR)

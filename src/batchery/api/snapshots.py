@@ -12,15 +12,22 @@ from batchery.api.shapes import (
     FairshareUtilizationDetail,
     FrontOfQueueDetail,
     FrontOfQueueJobSummary,
+    FrontOfQuotaShareJobSummary,
+    FrontOfQuotaSharesDetail,
     GetJobQueueSnapshotRequest,
     GetJobQueueSnapshotResponse,
     QueueSnapshotCapacityUsage,
     QueueSnapshotUtilizationDetail,
+    QuotaShareCapacityUsage,
+    QuotaShareCapacityUtilization,
+    QuotaShareUtilizationDetail,
 )
 from batchery.core import query
+from batchery.core.instances import SERVICE
 from batchery.core.model import Queue
-from batchery.core.query import QueueUse
-from batchery.spec.names import job_arn, queue_arn
+from batchery.core.query import Front, QueueUse
+from batchery.core.shares import QuotaShare
+from batchery.spec.names import job_arn, queue_arn, service_job_arn
 
 TOP_SHARES: Final = 20
 
@@ -33,13 +40,17 @@ async def get_job_queue_snapshot(call: Call, ask: GetJobQueueSnapshotRequest) ->
     call.allow("batch:GetJobQueueSnapshot", arn if arn.startswith("arn:") else queue_arn(call.realm, arn))
     if queue is None:
         raise call.refuse(f"{ask.job_queue} does not exist", wrapped=False)
+    arn_of = service_job_arn if queue.type == SERVICE else job_arn
     now = call.service.now()
     front = await call.service.ask(query.front, queue.arn, now)
+    shares: list[QuotaShare] = await call.service.ask(query.quotas, queue.arn)
+    if shares:
+        return await _of_quotas(call, queue.arn, now, front)
     used: QueueUse = await call.service.ask(query.use, queue.arn)
     return GetJobQueueSnapshotResponse(
         front_of_queue=FrontOfQueueDetail(
             jobs=[
-                FrontOfQueueJobSummary(job_arn=job_arn(call.realm, each.ref), earliest_time_at_position=each.since)
+                FrontOfQueueJobSummary(job_arn=arn_of(call.realm, each.ref), earliest_time_at_position=each.since)
                 for each in front
             ],
             last_updated_at=now,
@@ -47,6 +58,52 @@ async def get_job_queue_snapshot(call: Call, ask: GetJobQueueSnapshotRequest) ->
         queue_utilization=QueueSnapshotUtilizationDetail(
             total_capacity_usage=[QueueSnapshotCapacityUsage(capacity_unit=used.unit, quantity=used.vcpus / 1000)],
             fairshare_utilization=_by_share(used) if queue.policy else None,
+            last_updated_at=now,
+        ),
+    )
+
+
+async def _of_quotas(call: Call, arn: str, now: int, front: list[Front]) -> GetJobQueueSnapshotResponse:
+    """Of a queue with quota shares: the first job of each, and what each uses, by instance type."""
+    used = await call.service.ask(query.use_of, arn)
+    firsts = await call.service.ask(query.front_by_share, arn)
+    total: dict[str, int] = {}
+    shares: dict[str, list[QuotaShareCapacityUsage]] = {}
+    for (share, unit), most in sorted(used.items()):
+        total[unit] = total.get(unit, 0) + most
+        shares.setdefault(share, []).append(QuotaShareCapacityUsage(capacity_unit=unit, quantity=most / 1000))
+    ranked = sorted(shares, key=lambda share: -sum(one.quantity or 0 for one in shares[share]))
+    return GetJobQueueSnapshotResponse(
+        front_of_queue=FrontOfQueueDetail(
+            jobs=[
+                FrontOfQueueJobSummary(
+                    job_arn=service_job_arn(call.realm, each.ref), earliest_time_at_position=each.since
+                )
+                for each in front
+            ],
+            last_updated_at=now,
+        ),
+        front_of_quota_shares=FrontOfQuotaSharesDetail(
+            quota_shares={
+                share: [
+                    FrontOfQuotaShareJobSummary(
+                        job_arn=service_job_arn(call.realm, one.ref), earliest_time_at_position=one.since
+                    )
+                ]
+                for share, one in firsts.items()
+            },
+            last_updated_at=now,
+        ),
+        queue_utilization=QueueSnapshotUtilizationDetail(
+            total_capacity_usage=[
+                QueueSnapshotCapacityUsage(capacity_unit=unit, quantity=most / 1000) for unit, most in total.items()
+            ],
+            quota_share_utilization=QuotaShareUtilizationDetail(
+                top_capacity_utilization=[
+                    QuotaShareCapacityUtilization(quota_share_name=share, capacity_usage=shares[share])
+                    for share in ranked[:TOP_SHARES]
+                ]
+            ),
             last_updated_at=now,
         ),
     )

@@ -16,7 +16,6 @@ from batchery.api.shapes import (
     TagResourceRequest,
     UntagResourceRequest,
 )
-from batchery.api.unsupported import unsupported
 from batchery.core import query
 from batchery.core.messages import Tag
 from batchery.core.model import task_ref
@@ -99,8 +98,6 @@ async def _find(call: Call, text: str) -> None:
     arn = parse_arn(text)
     if arn is None or arn.service != "batch":
         raise call.refuse(f"{text} is not the ARN of an AWS Batch resource")  # ours
-    if arn.kind == JOB_QUEUE and "/" in arn.name:
-        raise unsupported(call, f"tags of {text}")
     if arn.kind == JOB and task_ref(arn.name).index is not None:
         raise call.refuse(f"Tags are not supported on children of an array job: {text}")  # ours
     if not await _exists(call, text, arn):
@@ -112,6 +109,8 @@ async def _exists(call: Call, text: str, arn: Arn) -> bool:
     service, realm = call.service, call.realm
     if arn.realm != realm:
         return False
+    if arn.kind == JOB_QUEUE and "/" in arn.name:
+        return await service.ask(query.resolve_quota, realm, text) is not None
     if arn.kind == JOB_QUEUE:
         return await service.ask(query.resolve_queue, realm, text) is not None
     if arn.kind == COMPUTE_ENVIRONMENT:

@@ -19,6 +19,8 @@ from batchery.core.changes import (
     PolicySet,
     QueueGone,
     QueueSet,
+    QuotaGone,
+    QuotaSet,
     SharesForgotten,
     TagsSet,
     TokenUsed,
@@ -109,6 +111,15 @@ def policy_gone(world: World, change: PolicyGone) -> None:
     world.dirty.policies[change.arn] = None
 
 
+def quota_set(world: World, change: QuotaSet) -> None:
+    world.quotas[change.quota.arn] = world.dirty.quotas[change.quota.arn] = change.quota
+
+
+def quota_gone(world: World, change: QuotaGone) -> None:
+    del world.quotas[change.arn]
+    world.dirty.quotas[change.arn] = None
+
+
 def shares_forgotten(world: World, change: SharesForgotten) -> None:
     for share in change.shares:
         assert not world.shares[change.queue].pop(share).open
@@ -132,5 +143,7 @@ APPLY_NAMED: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     PolicySet: policy_set,
     PolicyGone: policy_gone,
     SharesForgotten: shares_forgotten,
+    QuotaSet: quota_set,
+    QuotaGone: quota_gone,
     TagsSet: tags_set,
 }

@@ -18,7 +18,7 @@ from batchery.core.model import (
     Resources,
 )
 from batchery.core.named import Consumable
-from batchery.core.shares import SchedulingPolicy
+from batchery.core.shares import QuotaShare, SchedulingPolicy
 
 
 class Change(Struct, frozen=True, tag=True):
@@ -202,6 +202,16 @@ class PolicyGone(Change, frozen=True, tag=True):
     arn: str
 
 
+class QuotaSet(Change, frozen=True, tag=True):
+    """A quota share was created or changed: this is all of it."""
+
+    quota: QuotaShare
+
+
+class QuotaGone(Change, frozen=True, tag=True):
+    arn: str
+
+
 class SharesForgotten(Change, frozen=True, tag=True):
     """Shares of a queue that are no longer active are not kept any more."""
 
@@ -250,6 +260,8 @@ AnyChange = (
     | PolicySet
     | PolicyGone
     | SharesForgotten
+    | QuotaSet
+    | QuotaGone
     | TagsSet
     | CapacitySet
 )

@@ -21,6 +21,7 @@ from batchery.core.model import (
     MAIN_ENDED,
     N_TO_N,
     NO_CAUSE,
+    PREEMPTED,
     SEQUENTIAL,
     TERMINATE,
     TERMINATED,
@@ -145,7 +146,7 @@ def _check_task(job: Job, task: Task) -> None:
     knows = live.used == speaker.used or (job.gang and speaker.live is None)
     assert knows, f"{name}: the attempt knows how many were used before it"
     assert live.recall is None or code == OFFERED, f"{name}: only what has not begun is asked back"
-    dooms = (NO_CAUSE, TIMEOUT, UPDATE, MAIN_ENDED, TERMINATED) if job.gang else (NO_CAUSE, TIMEOUT, UPDATE)
+    dooms = (NO_CAUSE, TIMEOUT, UPDATE, MAIN_ENDED, TERMINATED) if job.gang else (NO_CAUSE, TIMEOUT, UPDATE, PREEMPTED)
     assert live.doom in dooms, f"{name}: what the server itself ends an attempt for"
     assert (live.cause, live.stopped) == (NO_CAUSE, 0), f"{name}: a live attempt has no end"
     assert code != RUNNING or live.started >= live.placed > 0, f"{name}: it was placed, then it ran"

@@ -22,6 +22,7 @@ from batchery.core.changes import (
     PolicySet,
     QueueGone,
     QueueSet,
+    QuotaSet,
     Readied,
     Reprioritized,
     Submitted,
@@ -36,6 +37,7 @@ from batchery.core.model import (
     Queue,
     World,
 )
+from batchery.core.shares import QuotaShare
 
 # Kinds of due work.
 EVALUATE: Final = "evaluate"  #: the oldest job that the scheduler has not looked at
@@ -44,6 +46,7 @@ CLOSE: Final = "close"  #: an array or gang whose last child or node may have en
 VOID_QUEUE: Final = "void queue"  #: a queue being deleted: end its jobs
 SETTLE_QUEUE: Final = "settle queue"
 SETTLE_ENVIRONMENT: Final = "settle environment"
+SETTLE_QUOTA: Final = "settle quota"
 LIMITS: Final = "limits"  #: a queue at whose head somebody may be blocked for too long
 
 
@@ -88,6 +91,8 @@ def _on_closed(world: World, change: JobClosed) -> None:
     queue = world.queues.get(job.queue)
     if queue is not None and queue.status == DELETING:
         world.due.add(SETTLE_QUEUE, queue.arn)
+    if (quota := world.quotas.get(f"{job.queue}/quota-share/{job.share}")) is not None:
+        quota_due(world, quota)
 
 
 def _on_began(world: World, change: Began) -> None:
@@ -139,6 +144,17 @@ def _on_queue_gone(world: World, change: QueueGone) -> None:
         environment_due(world, environment)
 
 
+def _on_quota_set(world: World, change: QuotaSet) -> None:
+    world.schedule_wanted = True
+    quota_due(world, change.quota)
+
+
+def quota_due(world: World, quota: QuotaShare) -> None:
+    """A quota share in transition is due."""
+    if quota.status in (CREATING, UPDATING, DELETING):
+        world.due.add(SETTLE_QUOTA, quota.arn)
+
+
 def _wants_schedule(world: World, change: Change) -> None:
     world.schedule_wanted = True
 
@@ -158,6 +174,7 @@ FOLLOW: Final[dict[type[Change], Callable[[World, Any], None]]] = {
     EnvironmentSet: _on_environment_set,
     EnvironmentGone: _wants_schedule,
     PolicySet: _wants_schedule,
+    QuotaSet: _on_quota_set,
     CapacitySet: _wants_schedule,
     ConsumableSet: _wants_schedule,
     ConsumableGone: _wants_schedule,

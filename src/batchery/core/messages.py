@@ -22,7 +22,7 @@ from batchery.core.model import (
     TimeLimit,
 )
 from batchery.core.named import Consumable
-from batchery.core.shares import SchedulingPolicy
+from batchery.core.shares import QuotaShare, SchedulingPolicy
 
 
 class Refused(Exception):
@@ -92,6 +92,31 @@ class SubmitService(Command, frozen=True):
     tags: dict[str, str] = {}
     token: str = ""
     most_shares: int = 500
+
+
+class CreateQuota(Command, frozen=True):
+    """CreateQuotaShare. Answer: None."""
+
+    quota: QuotaShare
+    tags: dict[str, str] = {}
+    limit: int = 20  # quota shares of a queue
+
+
+class UpdateQuota(Command, frozen=True):
+    """UpdateQuotaShare: only what is not None changes. Answer: None."""
+
+    arn: str
+    limits: tuple[tuple[str, int], ...] | None = None
+    strategy: str | None = None
+    borrow: int | None = None
+    in_share: bool | None = None
+    state: str | None = None
+
+
+class DeleteQuota(Command, frozen=True):
+    """DeleteQuotaShare: DISABLED only; its jobs end. Unknown is a success. Answer: None."""
+
+    arn: str
 
 
 class UpdateServiceJob(Command, frozen=True):

@@ -39,7 +39,7 @@ from batchery.core.named import Consumable
 from batchery.core.queue import Blocked as Blocked
 from batchery.core.queue import Queue as Queue
 from batchery.core.queue import TimeLimit as TimeLimit
-from batchery.core.shares import SchedulingPolicy, Usage
+from batchery.core.shares import QuotaShare, SchedulingPolicy, Usage
 from batchery.core.status import ONE, OPEN, SUBMITTED
 
 # What a dependency waits for.
@@ -337,6 +337,7 @@ class Dirty(Struct):
     consumables: dict[str, Consumable | None] = {}
     tokens: list[tuple[str, str, int, int]] = []  #: scope, token ("": none), at, newest to forget
     policies: dict[str, SchedulingPolicy | None] = {}
+    quotas: dict[str, QuotaShare | None] = {}
     shares: dict[tuple[str, str], Usage | None] = {}  #: (queue ARN, share)
     tags: list[tuple[str, dict[str, str], tuple[str, ...]]] = []  #: arn, set, removed ("*" removes all)
     realms: list[Realm] = []
@@ -357,6 +358,7 @@ class World(Struct):
     consumables: dict[str, Consumable] = {}
     tokens: dict[str, dict[str, int]] = {}  #: clientTokens seen: scope -> token -> when (ms), oldest first
     policies: dict[str, SchedulingPolicy] = {}
+    quotas: dict[str, QuotaShare] = {}
     shares: dict[str, dict[str, Usage]] = {}  #: queue ARN -> share -> what it uses; only `spent` and `at` are stored
     revisions: dict[tuple[Realm, str], int] = {}  #: highest revision ever given to a name
     active: dict[tuple[Realm, str], list[int]] = {}  #: ACTIVE revisions of a name, ascending

@@ -19,7 +19,8 @@ from typing import Final, Protocol
 
 from batchery.core.fairshare import FairShare
 from batchery.core.model import Entry, Lane, Queue, World
-from batchery.core.shares import FAIR
+from batchery.core.quotas import QuotaOrder
+from batchery.core.shares import FAIR, QUOTA
 
 FIFO: Final = "FIFO"
 
@@ -85,6 +86,7 @@ class Fifo:
 ORDERS: Final[dict[str, Callable[[World, Queue, dict[Lane, Entry], int], Order]]] = {
     FIFO: lambda world, queue, heads, now: Fifo(heads),
     FAIR: FairShare,
+    QUOTA: QuotaOrder,
 }
 
 
@@ -92,3 +94,9 @@ def order_of(world: World, queue: Queue, heads: dict[Lane, Entry], now: int) -> 
     """The order of a queue, by its policy."""
     policy = world.policies.get(queue.policy)
     return ORDERS[policy.kind if policy is not None else FIFO](world, queue, heads, now)
+
+
+def unbounded_order_of(world: World, queue: Queue, heads: dict[Lane, Entry], now: int) -> Order:
+    """As if there were room for all: of a quota-managed queue by priority and age, whatever the share."""
+    policy = world.policies.get(queue.policy)
+    return Fifo(heads) if policy is not None and policy.kind == QUOTA else order_of(world, queue, heads, now)

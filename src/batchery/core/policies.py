@@ -13,7 +13,7 @@ from batchery.core.changes import Change, PolicyGone, PolicySet, SharesForgotten
 from batchery.core.fairshare import active_shares
 from batchery.core.instances import SERVICE
 from batchery.core.messages import Command, CreatePolicy, DeletePolicy, Refused, Submit, SubmitService, UpdatePolicy
-from batchery.core.model import Queue, Realm, World
+from batchery.core.model import DELETING, ENABLED, Queue, Realm, World
 from batchery.core.shares import FAIR, NO_SHARE, NOT_FAIR, QUOTA
 
 
@@ -69,6 +69,9 @@ def admit(world: World, queue: Queue, cmd: Submit | SubmitService, now: int) -> 
     Shares that have become inactive make room: they are forgotten.
     """
     policy = world.policies.get(queue.policy)
+    if policy is not None and policy.kind == QUOTA:
+        _admit_quota(world, queue, cmd)
+        return []
     if policy is None or policy.kind != FAIR:
         if cmd.share:
             raise Refused(NOT_FAIR)
@@ -83,6 +86,16 @@ def admit(world: World, queue: Queue, cmd: Submit | SubmitService, now: int) -> 
         raise Refused(f"Job queue {queue.name} has {len(active)} active share identifiers already", True)  # ours
     gone = tuple(share for share in shares if share not in active)
     return [SharesForgotten(queue.arn, gone)] if gone else []
+
+
+def _admit_quota(world: World, queue: Queue, cmd: Submit | SubmitService) -> None:
+    quota = world.quotas.get(f"{queue.arn}/quota-share/{cmd.share}")
+    if quota is None or quota.status == DELETING:
+        raise Refused(f"Quota share {cmd.share} does not exist in job queue {queue.name}", True)  # ours
+    if quota.state != ENABLED:
+        raise Refused(f"Quota share {cmd.share} is not ENABLED", True)  # ours
+    if not cmd.shape.unit:
+        raise Refused("A job of a quota share must take instances of one type", True)  # ours
 
 
 DECIDE_POLICIES: Final[dict[type[Command], Callable[[World, Any, int], list[Change]]]] = {

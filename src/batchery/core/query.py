@@ -30,8 +30,10 @@ from batchery.core.model import (
     task_ref,
 )
 from batchery.core.named import Consumable
-from batchery.core.shares import SchedulingPolicy
-from batchery.core.snapshot import QueueUse, front
+from batchery.core.quotas import use_of
+from batchery.core.shares import QuotaShare, SchedulingPolicy
+from batchery.core.snapshot import Front as Front
+from batchery.core.snapshot import QueueUse, front, front_by_share
 from batchery.core.status import CLOSING, NODE_ENDED, OFFERED, PENDING, RUNNABLE, SUBMITTED, summary
 
 
@@ -118,6 +120,17 @@ def resolve_policy(world: World, realm: Realm, arn: str) -> SchedulingPolicy | N
     """A scheduling policy by ARN, in this realm."""
     found = world.policies.get(arn)
     return found if found is not None and found.realm == realm else None
+
+
+def resolve_quota(world: World, realm: Realm, arn: str) -> QuotaShare | None:
+    """A quota share by ARN, in this realm."""
+    found = world.quotas.get(arn)
+    return found if found is not None and found.realm == realm else None
+
+
+def quotas(world: World, queue: str) -> list[QuotaShare]:
+    """Of a queue (ARN), by name."""
+    return sorted((one for one in world.quotas.values() if one.queue == queue), key=lambda one: one.name)
 
 
 def policies(world: World, realm: Realm) -> list[SchedulingPolicy]:
@@ -344,6 +357,7 @@ __all__ = [
     "facts",
     "forgettable",
     "front",
+    "front_by_share",
     "open_jobs",
     "open_page",
     "policies",
@@ -355,6 +369,7 @@ __all__ = [
     "resolve_service",
     "running_count",
     "use",
+    "use_of",
     "waiting",
     "why",
 ]

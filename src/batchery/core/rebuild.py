@@ -4,7 +4,7 @@ from collections import deque
 
 from batchery.core import fairshare, gang, index, lanes, sites
 from batchery.core.agenda import Agenda
-from batchery.core.follow import CLOSE, EVALUATE, SETTLE, environment_due, queue_due
+from batchery.core.follow import CLOSE, EVALUATE, SETTLE, environment_due, queue_due, quota_due
 from batchery.core.model import Job, World
 from batchery.core.status import CLOSING, PENDING, RUNNABLE, RUNNING, table
 
@@ -52,6 +52,8 @@ def rebuild(world: World) -> None:
         queue_due(world, queue)
     for environment in world.environments.values():
         environment_due(world, environment)
+    for quota in world.quotas.values():
+        quota_due(world, quota)
     world.schedule_wanted = True
     world.evaluate_at = 0
 

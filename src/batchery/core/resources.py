@@ -152,6 +152,8 @@ def delete_queue(world: World, cmd: DeleteQueue, now: int) -> list[Change]:
         return []
     _require(queue.status not in IN_TRANSITION, "Cannot delete, resource is being modified")
     _require(queue.state == DISABLED, "Cannot delete, resource must be DISABLED", wrapped=True)  # ours
+    held = any(quota.queue == cmd.arn for quota in world.quotas.values())
+    _require(not held, "Cannot delete, found existing QuotaShare relationship", wrapped=True)  # ours
     return [QueueSet(replace(queue, status=DELETING))]
 
 
@@ -282,7 +284,7 @@ def deregister(world: World, cmd: Deregister, now: int) -> list[Change]:
 def tag(world: World, cmd: Tag, now: int) -> list[Change]:
     """The edge found the resource; it may have gone since. Jobs stay in the store, so they are the edge's to find."""
     tables: tuple[tuple[str, Container[str]], ...] = (
-        (":job-queue/", world.queues),
+        (":job-queue/", world.quotas if "/quota-share/" in cmd.arn else world.queues),
         (":compute-environment/", world.environments),
         (":service-environment/", world.environments),
         (":job-definition/", world.definitions),

@@ -60,6 +60,7 @@ from batchery.core.model import (
 )
 from batchery.core.orders import order_of
 from batchery.core.queue import MAX_RESOURCE, NO_CAPACITY, REQUIREMENT, SERVICE_MAX_RESOURCE, about
+from batchery.core.quotas import QuotaOrder, preempted
 from batchery.core.status import RUNNABLE
 
 TOO_MANY_VCPUS: Final = (
@@ -270,6 +271,8 @@ class _Plan:
         for lane, entries in self.planned.items():
             for entry in entries:
                 heappush(self.lanes[lane], entry)
+        if isinstance(self.order, QuotaOrder):
+            self.changes += preempted(self.order, self.now)
         self._tell_short()
         self._tell_blocked()
 

@@ -38,6 +38,27 @@ class SchedulingPolicy(Struct, frozen=True):
     created: int = 0
 
 
+RESERVE: Final = "RESERVE"  #: keeps what it does not use
+LEND: Final = "LEND"
+BORROW: Final = "LEND_AND_BORROW"
+
+
+class QuotaShare(Struct, frozen=True):
+    """A quota share. ``limits``: (instance type, thousandths); ``borrow``: percent of them, -1 without end."""
+
+    arn: str
+    name: str
+    realm: Realm
+    queue: str  #: ARN
+    limits: tuple[tuple[str, int], ...]
+    strategy: str  #: RESERVE, LEND or LEND_AND_BORROW
+    borrow: int = -1
+    in_share: bool = False  #: inSharePreemption
+    state: str = "ENABLED"
+    status: str = "CREATING"
+    created: int = 0
+
+
 class Usage(Struct):
     """What one share of one queue has used lately and uses now. vCPUs are thousandths, times ms.
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from batchery.core.lanes import entry_of, in_order
 from batchery.core.model import SEQUENTIAL, Entry, Job, Lane, Queue, World
-from batchery.core.orders import order_of
+from batchery.core.orders import unbounded_order_of
 from batchery.core.status import RUNNABLE, RUNNING, STARTING
 
 
@@ -33,7 +33,7 @@ def dispatch_order(world: World, queue: Queue, now: int) -> Iterator[tuple[Job, 
     """The ready tasks of a queue, the next one first; a gang once, by its first node."""
     walks = {lane: _tasks(world, lane, heap) for lane, heap in world.lanes.get(queue.arn, {}).items()}
     at = {lane: next(walk, None) for lane, walk in walks.items()}
-    order = order_of(world, queue, {lane: task[0] for lane, task in at.items() if task is not None}, now)
+    order = unbounded_order_of(world, queue, {lane: task[0] for lane, task in at.items() if task is not None}, now)
     while (head := order.head()) is not None:
         entry, lane = head
         task = at[lane]
@@ -63,6 +63,19 @@ def front(world: World, arn: str, now: int, limit: int = 100) -> list[Front]:
         if len(found) >= limit:
             break
     return found
+
+
+def front_by_share(world: World, arn: str) -> dict[str, Front]:
+    """The first RUNNABLE job of each share of a queue (ARN)."""
+    first: dict[str, tuple[Entry, Job]] = {}
+    for lane, heap in world.lanes.get(arn, {}).items():
+        for job in in_order(world, heap):
+            entry = entry_of(job)
+            if lane.share not in first or entry < first[lane.share][0]:
+                first[lane.share] = (entry, job)
+            break
+    moved = world.moved.get(arn, 0)
+    return {share: Front(job.id, max(_ready_since(world, job), moved)) for share, (_, job) in sorted(first.items())}
 
 
 def _ref(job: Job, number: int) -> str:

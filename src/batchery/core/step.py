@@ -32,7 +32,17 @@ from batchery.core.changes import (
     WasAsked,
 )
 from batchery.core.decide import decide, overran, void
-from batchery.core.follow import CLOSE, EVALUATE, LIMITS, SETTLE, SETTLE_ENVIRONMENT, SETTLE_QUEUE, VOID_QUEUE, follow
+from batchery.core.follow import (
+    CLOSE,
+    EVALUATE,
+    LIMITS,
+    SETTLE,
+    SETTLE_ENVIRONMENT,
+    SETTLE_QUEUE,
+    SETTLE_QUOTA,
+    VOID_QUEUE,
+    follow,
+)
 from batchery.core.index import REPLACE_ALARM
 from batchery.core.limits import reached
 from batchery.core.locks import stock
@@ -58,6 +68,7 @@ from batchery.core.model import (
 )
 from batchery.core.owed import effects
 from batchery.core.queue import LIMIT_ALARM
+from batchery.core.quotaset import DECIDE_QUOTAS, settle_quota
 from batchery.core.readiness import DEPENDENT_FAILED, end, settle, whole_gate
 from batchery.core.resources import settle_environment, settle_queue
 from batchery.core.schedule import schedule
@@ -94,7 +105,8 @@ class Turn:
         if isinstance(command, Many):
             return Answer([answer.error or answer.value for answer in map(self.run, command.commands)])
         try:
-            changes = decide(self.world, command, self.now)
+            own = DECIDE_QUOTAS.get(type(command), decide)
+            changes = own(self.world, command, self.now)
         except (Refused, NeedFacts) as error:
             return Answer(error=error)
         self.make(changes)
@@ -259,4 +271,5 @@ DUE: Final[dict[str, Callable[[World, str, int], list[Change]]]] = {
     SETTLE_QUEUE: _settle_queue,
     SETTLE_ENVIRONMENT: _settle_environment,
     LIMITS: reached,
+    SETTLE_QUOTA: settle_quota,
 }

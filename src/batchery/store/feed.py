@@ -21,6 +21,7 @@ from batchery.core.changes import (
     EnvironmentSet,
     PolicySet,
     QueueSet,
+    QuotaSet,
     Submitted,
 )
 from batchery.core.model import Job, Need, Realm, Shape
@@ -86,6 +87,7 @@ _STAMP: Final[dict[type[Change], Callable[[Any], int]]] = {
     EnvironmentSet: lambda change: change.environment.created,
     ConsumableSet: lambda change: change.consumable.created,
     PolicySet: lambda change: change.policy.created,
+    QuotaSet: lambda change: change.quota.created,
     DefinitionSet: lambda change: max(change.definition.created, change.definition.deregistered),
 }
 

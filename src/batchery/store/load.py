@@ -39,7 +39,7 @@ from batchery.core.model import (
 )
 from batchery.core.named import Consumable
 from batchery.core.rebuild import rebuild
-from batchery.core.shares import SchedulingPolicy, Usage
+from batchery.core.shares import QuotaShare, SchedulingPolicy, Usage
 from batchery.core.status import (
     CLOSING,
     ENDED,
@@ -54,7 +54,7 @@ from batchery.core.status import (
     SUCCEEDED,
     table,
 )
-from batchery.store.rows import CONSUMABLE, DEFINITION, ENVIRONMENT, POLICY, QUEUE
+from batchery.store.rows import CONSUMABLE, DEFINITION, ENVIRONMENT, POLICY, QUEUE, QUOTA_SHARE
 
 _OPEN: Final = "FROM job INDEXED BY job_open CROSS JOIN {} USING (seq) WHERE job.code IS NULL"
 _ATTEMPTS: Final = """
@@ -148,6 +148,11 @@ def _resources(connection: Connection, world: World) -> None:
         world.policies[arn] = SchedulingPolicy(
             arn, name, Realm(account, region), kind, doc, window, reservation, _weights.decode(weights), created
         )
+    for arn, name, account, region, queue_arn, limits, strategy, borrow, in_share, *rest in connection.execute(
+        _all("quota", QUOTA_SHARE)
+    ):
+        head = (arn, name, Realm(account, region), queue_arn, _units.decode(limits))
+        world.quotas[arn] = QuotaShare(*head, strategy, borrow, bool(in_share), *rest)
     for queue_arn, share, spent, at in connection.execute("SELECT queue, share, spent, at FROM share"):
         world.shares.setdefault(queue_arn, {})[share] = Usage(spent, at)
     for arn, name, account, region, *rest in connection.execute(_all("environment", ENVIRONMENT)):

@@ -20,7 +20,7 @@ from msgspec import json
 from batchery.core.changes import Change
 from batchery.core.model import Asked, Attempt, Definition, Dirty, Environment, Job, Queue, Realm, task_id
 from batchery.core.named import Consumable
-from batchery.core.shares import SchedulingPolicy
+from batchery.core.shares import QuotaShare, SchedulingPolicy
 from batchery.store import feed
 from batchery.store.store import Rows
 
@@ -46,6 +46,10 @@ ENVIRONMENT: Final = (
     *("uuid", "created", "replaced", "replace_by", "units"),
 )
 POLICY: Final = (*("arn", "name", "account", "region", "kind", "doc", "decay", "reservation", "weights", "created"),)
+QUOTA_SHARE: Final = (
+    *("arn", "name", "account", "region", "queue", "limits", "strategy", "borrow", "in_share", "state", "status"),
+    "created",
+)
 SHARE: Final = ("queue", "share", "spent", "at")
 DEFINITION: Final = ("arn", "name", "account", "region", "revision", "doc", "status", "created", "deregistered")
 CONSUMABLE: Final = ("arn", "name", "account", "region", "kind", "total", "created")
@@ -143,6 +147,8 @@ TABLES: Final[dict[str, str]] = {
     "token": _put("client_token", ("scope", "token", "at"), ("scope", "token")),
     "policy_gone": _drop("policy", "arn"),
     "policy": _put("policy", POLICY, ("arn",)),
+    "quota_gone": _drop("quota", "arn"),
+    "quota": _put("quota", QUOTA_SHARE, ("arn",)),
     "share_gone": f"DELETE FROM share WHERE (queue, share) IN (SELECT value->>0, value->>1 FROM {_EACH})",
     "share": _put("share", SHARE, ("queue", "share")),
     "tag_clear": _drop("tag", "arn"),
@@ -316,6 +322,8 @@ def _resources(dirty: Dirty, tables: dict[str, list[Any]]) -> None:
     tables["environment"] = [_environment(item) for item in dirty.environments.values() if item is not None]
     tables["policy_gone"] = [arn for arn, item in dirty.policies.items() if item is None]
     tables["policy"] = [_policy(item) for item in dirty.policies.values() if item is not None]
+    tables["quota_gone"] = [arn for arn, item in dirty.quotas.items() if item is None]
+    tables["quota"] = [_quota(item) for item in dirty.quotas.values() if item is not None]
     tables["definition_gone"] = [arn for arn, item in dirty.definitions.items() if item is None]
     tables["definition"] = [_definition(item) for item in dirty.definitions.values() if item is not None]
     tables["consumable_gone"] = [arn for arn, item in dirty.consumables.items() if item is None]
@@ -330,6 +338,12 @@ def _queue(q: Queue) -> tuple[Any, ...]:
 def _policy(p: SchedulingPolicy) -> tuple[Any, ...]:
     weights = encode_json(p.weights).decode()
     return (p.arn, p.name, *p.realm, p.kind, p.doc, p.window, p.reservation, weights, p.created)
+
+
+def _quota(q: QuotaShare) -> tuple[Any, ...]:
+    limits = encode_json(q.limits).decode()
+    rest = (q.strategy, q.borrow, int(q.in_share), q.state, q.status, q.created)
+    return (q.arn, q.name, *q.realm, q.queue, limits, *rest)
 
 
 def _environment(e: Environment) -> tuple[Any, ...]:

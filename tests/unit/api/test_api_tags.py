@@ -58,7 +58,7 @@ def test_tags_are_added_overwritten_listed_and_removed(stocked: Any, arn: str) -
         ("arn:aws:s3:::bucket/key", "not the ARN of an AWS Batch resource"),
         ("default", "not the ARN of an AWS Batch resource"),
         (f"{ACCOUNT}:scheduling-policy/p", "does not exist"),
-        (f"{ACCOUNT}:job-queue/default/quota-share/s", "not supported by this version of Batchery"),
+        (f"{ACCOUNT}:job-queue/default/quota-share/s", "does not exist"),
     ],
 )
 def test_what_has_no_tags(stocked: Any, arn: str, text: str) -> None:

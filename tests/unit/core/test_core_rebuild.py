@@ -18,6 +18,7 @@ def loaded(batch: Batch) -> World:
     world = World(evaluated=here.evaluated, next_seq=here.next_seq, realms=set(here.realms), policy=here.policy)
     world.queues, world.environments = dict(here.queues), dict(here.environments)
     world.definitions, world.policies = dict(here.definitions), dict(here.policies)
+    world.quotas = dict(here.quotas)
     for queue, shares in here.shares.items():
         world.shares[queue] = {share: Usage(usage.spent, usage.at) for share, usage in shares.items()}
     for job in here.jobs.values():
