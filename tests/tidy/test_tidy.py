@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -68,13 +69,14 @@ UNWANTED = {
 @cache
 def tracked() -> tuple[str, ...]:
     """Files of the repository; without git, whatever is there beside what tools leave behind."""
-    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    names = [name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
-    if done.returncode == 0 and names:
-        return tuple(sorted(names))
+    if shutil.which("git"):
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+        names = [name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+        if done.returncode == 0 and names:
+            return tuple(sorted(names))
     left = {".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "build"}
     paths = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()]
-    return tuple(sorted(str(path) for path in paths if not left & set(path.parts)))
+    return tuple(sorted(str(path) for path in paths if not left & set(path.parts) and ".egg-info" not in str(path)))
 
 
 def texts() -> Iterator[tuple[str, str]]:
