@@ -82,7 +82,7 @@ SUBMIT = {"jobName": "j", "jobQueue": "default", "jobDefinition": "d"}
         ("createjobqueue", {"jobQueueName": "default", "priority": 1, "computeEnvironmentOrder": []}, ""),
         ("deletejobqueue", {"jobQueue": "default"}, "DISABLED"),
         ("deletecomputeenvironment", {"computeEnvironment": "default"}, "DISABLED"),
-        ("createquotashare", {"quotaShareName": "p"}, "CreateQuotaShare"),
+        ("createquotashare", {"quotaShareName": "p"}, "'jobQueue' is a required field (cannot be an empty string)"),
     ],
 )
 def test_bad_requests(server: Server, operation: str, body: Any, words: str) -> None:
