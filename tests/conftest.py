@@ -19,6 +19,7 @@ __all__ = ["registry", "runtimes", "slurm", "user"]
 
 SENT = pytest.StashKey[dict[str, set[str]]]()
 PASSED = pytest.StashKey[set[str]]()
+NOT_RUN = pytest.StashKey[set[str]]()
 
 
 def _now() -> str:
@@ -47,6 +48,8 @@ def members_sent(pytestconfig: pytest.Config) -> Iterator[None]:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = (yield).get_result()  # type: ignore[attr-defined]
+    if report.skipped:
+        item.config.stash.setdefault(NOT_RUN, set()).add(item.nodeid)
     if report.when == "call" and report.passed:
         item.config.stash.setdefault(PASSED, set()).add(item.nodeid)
 
@@ -57,7 +60,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     record, passed = config.stash.get(SENT, {}), config.stash.get(PASSED, set())
     chosen = config.option.keyword or config.option.markexpr or config.option.file_or_dir
     whole = not chosen and not config.option.collectonly and exitstatus == 0
-    faults = unshown({node: record.get(node, set()) for node in passed}, whole)
+    faults = unshown({node: record.get(node, set()) for node in passed}, whole, config.stash.get(NOT_RUN, set()))
     if config.option.file_or_dir and any("::" in name for name in config.option.file_or_dir):
         faults = []  # single tests, perhaps one of several parameters of a test
     if faults and exitstatus == 0:

@@ -39,5 +39,6 @@ def test_a_row_whose_test_did_not_send_its_member_is_told(monkeypatch) -> None:
     ran = {"t.py::one[x]": {"A.c"}, "t.py::one[y]": {"A.b"}}
     assert unshown(ran, whole=False) == []
     assert unshown(ran, whole=True) == ["A.c: t.py::two did not run"]
+    assert unshown(ran, whole=True, excused=["t.py::two[x]"]) == []
     assert unshown({"t.py::one": {"A.c"}}, whole=False) == ["A.b: t.py::one did not send it with success"]
     assert plain("t.py::one[x]") == "t.py::one"
