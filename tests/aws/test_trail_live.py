@@ -96,7 +96,7 @@ def test_one_record_for_each_call_of_any_kind(trail: Trail, tmp_path: Path, key:
     batch.tag_resource(resourceArn=arn, tags={"a": "b"})
     batch.list_tags_for_resource(resourceArn=arn)
     batch.untag_resource(resourceArn=arn, tagKeys=["a"])
-    failing(batch.list_scheduling_policies)  # not served
+    batch.list_scheduling_policies()
     logs.describe_log_groups()
     trail.client("cloudtrail", key).lookup_events(MaxResults=1)
     names = [
