@@ -26,9 +26,12 @@ from batchery.core.changes import (
     PolicySet,
     QueueGone,
     QueueSet,
+    QuotaGone,
+    QuotaSet,
     Readied,
     RealmOpened,
     Recalled,
+    Reprioritized,
     SharesForgotten,
     Submitted,
     TagsSet,
@@ -47,7 +50,7 @@ from batchery.core.model import (
     Shape,
 )
 from batchery.core.named import NON_REPLENISHABLE, Consumable
-from batchery.core.shares import SchedulingPolicy
+from batchery.core.shares import QuotaShare, SchedulingPolicy
 from batchery.core.status import FAILED, RUNNING, SUCCEEDED
 from batchery.store.activity import PLACES, SPAN
 from batchery.store.sqlite import TRIM_EVERY, SqliteStore
@@ -141,6 +144,9 @@ def every_change(job: Job) -> list[Change]:
         PolicySet(policy),
         PolicyGone("p"),
         SharesForgotten("q", ("s",)),
+        QuotaSet(QuotaShare("s", "s", REALM, "q", (("ml.m5.large", 2000),), "LEND", created=NOW)),
+        QuotaGone("s"),
+        Reprioritized(job.id, 7),
         TagsSet("a", {"k": "v"}, ("*",)),
         CapacitySet(Capacity(1, 2, False, 3)),
     ]
