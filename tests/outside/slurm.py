@@ -58,11 +58,15 @@ class Cluster:
     def repair(self) -> None:
         """As an administrator does after "Duplicate jobid"."""
         self.up_daemons()
+        self.resume()
+        self.up()
+
+    def resume(self) -> None:
+        """Nodes that Slurm has drained are taken back."""
         for line in self.say("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").splitlines():
             name, state = line.split()
             if "drain" in state:
                 self.say("scontrol", "update", f"NodeName={name}", "State=RESUME")
-        self.up()
 
     def up_daemons(self) -> None:
         """What is not there comes up; drained nodes may stay so."""

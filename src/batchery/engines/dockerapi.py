@@ -22,6 +22,9 @@ _API: Final = "/v1.40"
 _LIBPOD: Final = "/v4.0.0/libpod"
 _RUNS: Final = ("running", "paused", "stopping", "removing", "restarting")
 _NEW: Final = ("created", "configured", "initialized")
+#: Podman reads files of a process that may end meanwhile, and says so; a moment later it knows of the end.
+_ENDING: Final = "no such process"
+_ENDING_S: Final = (0.05, 0.2, 1.0, 3.0)
 _QUICK_S: Final = 2.0  # how long Podman looks often
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _HEADER: Final = 8  # bytes before each piece of output: stream, three of nothing, length
@@ -68,6 +71,11 @@ class DockerApi:
 
     async def inspect(self, box: str) -> Box | None:
         answer = await self._ask("GET", f"{_API}/containers/{box}/json", allow=(404, 500))
+        for pause in _ENDING_S:
+            if answer.status != 500 or _ENDING not in _message(answer.body):
+                break
+            await asyncio.sleep(pause)
+            answer = await self._ask("GET", f"{_API}/containers/{box}/json", allow=(404, 500))
         if answer.status == 500 and "no such container" not in _message(answer.body).lower():
             raise RuntimeFault(500, _message(answer.body))
         return None if answer.status != 200 else box_of(answer.json())

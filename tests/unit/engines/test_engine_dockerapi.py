@@ -85,6 +85,15 @@ async def test_a_refusal_has_the_runtimes_words(tmp_path: Path) -> None:
         await api.close()
 
 
+async def test_a_container_whose_process_ends_while_it_is_looked_at_is_looked_at_again(tmp_path: Path) -> None:
+    ended = whole(500, {"message": "read /proc/1148/cgroup: no such process"})
+    async with scripted(tmp_path / "s", ended, ended, whole(404, {"message": "gone"})) as heard:
+        api = DockerApi(str(tmp_path / "s"))
+        assert await api.inspect("x") is None
+        assert len(heard) == 3
+        await api.close()
+
+
 async def test_a_pull_says_who_we_are_and_hears_of_an_error_in_the_middle(tmp_path: Path) -> None:
     progress = chunked(b'{"status":"pul', b'ling"}\n', b'{"error":"denied"}\n')
     async with scripted(tmp_path / "s", progress, chunked(b'{"status":"done"}\n')) as heard:
