@@ -38,13 +38,6 @@ FARGATE: Final[dict[float, Iterable[int]]] = {
 }
 
 
-def refuse_later(members: Iterable[tuple[str, object]]) -> None:
-    """Refuse members whose meaning comes in a later release; an absent or empty one means nothing and passes."""
-    for name, value in members:
-        if value is not None and value != []:
-            raise Refused(f"This is not supported by this version of Batchery: {name}")  # ours
-
-
 def check_retry(retry: RetryStrategy | None, limits: Limits) -> None:
     """API_RetryStrategy."""
     if retry is None:
