@@ -130,9 +130,14 @@ def test_a_limit_of_borrowing_and_a_reserve_hold(training: Training) -> None:
     queue, gate = managed(training, 6), training.gate()
     arn = share(training, queue, "half", 2, borrowLimit=50)
     share(training, queue, "keep", 2, "RESERVE")
+    huge = training.train(queue, training.payload(4), quotaShareName="half", schedulingPriority=9)
     jobs = [training.waiting_job(queue, gate, quotaShareName="half") for _ in range(5)]
     for job in jobs[:3]:
-        training.until(job, "RUNNING")
+        training.until(job, "RUNNING")  # they pass the one that its share could never have
+    reason = "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED - Job requirements exceed quota share capacity limits"
+    assert training.seen(huge)["statusReason"] == f"{reason} and borrow limits."
+    assert f"{reason} and borrow limits." in training.server.cli("why", huge)
+    training.batch.terminate_service_job(jobId=huge, reason="too large")
     training.until(jobs[3], "RUNNABLE")
     update(training, arn, resourceSharingConfiguration={"strategy": "LEND_AND_BORROW", "borrowLimit": -1})
     training.until(jobs[3], "RUNNING")

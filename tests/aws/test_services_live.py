@@ -16,6 +16,7 @@ from wire_pipeline import PROLOG, Server, until
 from wire_training import TRAIN, Training, refused
 
 _NAMES = itertools.count()
+_EXCEEDED = "QUOTA_MANAGEMENT_LIMIT_EXCEEDED"
 
 
 @pytest.fixture(scope="module")
@@ -289,18 +290,28 @@ def test_a_head_that_can_never_run_is_terminated_by_the_queue(
 ) -> None:
     monkeypatch.setenv("BATCHERY_LIMITS_STATE_SECONDS", "1")
     training = Training(own_server(), tmp_path)
-    reason = "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE"
-    action = {"reason": reason, "state": "RUNNABLE", "maxTimeSeconds": 1, "action": "TERMINATE"}
-    environment = training.service_environment(1)
-    text = refused(
-        lambda: training.service_queue(environment, jobStateTimeLimitActions=[action | {"action": "CANCEL"}])
-    )
+    reasons = [f"MISCONFIGURATION:{word}" for word in ("SERVICE_ENVIRONMENT_MAX_RESOURCE", _EXCEEDED)]
+    actions = [{"reason": each, "state": "RUNNABLE", "maxTimeSeconds": 1, "action": "TERMINATE"} for each in reasons]
+    limits = [{"maxCapacity": 2, "capacityUnit": "ml.m5.large"}]
+    environment = training.service_environment(capacityLimits=limits)
+    cancelled = [actions[0] | {"action": "CANCEL"}]
+    text = refused(lambda: training.service_queue(environment, jobStateTimeLimitActions=cancelled))
     assert "TERMINATE" in text
-    queue = training.service_queue(environment, jobStateTimeLimitActions=[action])
-    assert training.shown_queue(queue)["jobStateTimeLimitActions"] == [action]
-    job = training.train(queue, training.payload(2))
-    seen = training.until(job, "FAILED")
-    assert seen["statusReason"] == f"Terminated by JobStateTimeLimit action due to reason: {reason}"
+    policy = {"idleResourceAssignmentStrategy": "FIFO"}
+    rule = training.batch.create_scheduling_policy(name="quota", quotaSharePolicy=policy)["arn"]
+    queue = training.service_queue(environment, jobStateTimeLimitActions=actions, schedulingPolicyArn=rule)
+    assert training.shown_queue(queue)["jobStateTimeLimitActions"] == actions
+    training.batch.create_quota_share(
+        quotaShareName="one",
+        jobQueue=queue,
+        capacityLimits=[{"maxCapacity": 1, "capacityUnit": "ml.m5.large"}],
+        resourceSharingConfiguration={"strategy": "LEND"},
+        preemptionConfiguration={"inSharePreemption": "DISABLED"},
+    )
+    jobs = [training.train(queue, training.payload(size), quotaShareName="one") for size in (3, 2)]
+    for job, reason in zip(jobs, reasons, strict=True):
+        seen = training.until(job, "FAILED")
+        assert seen["statusReason"] == f"Terminated by JobStateTimeLimit action due to reason: {reason}"
 
 
 def test_jobs_and_environments_survive_a_crash(own_server: Callable[..., Server], tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from tests.sim.units import Units
 
 from batchery.core.changes import Change
 from batchery.core.check import check
+from batchery.core.fits import fits_of
 from batchery.core.keys import Ref
 from batchery.core.lanes import demand_of
 from batchery.core.messages import (
@@ -48,7 +49,6 @@ from batchery.core.messages import (
 )
 from batchery.core.model import ENABLED, UPDATING, Capacity, Dirty, Policy, Site, World
 from batchery.core.owed import owed
-from batchery.core.schedule import fits_of
 from batchery.core.status import RUNNABLE
 from batchery.core.step import forget, next_alarm, turn
 from batchery.store.store import CommitFailed

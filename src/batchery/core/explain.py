@@ -7,10 +7,11 @@ from msgspec import Struct
 
 from batchery.core import locks
 from batchery.core.fairshare import active_shares, budget, usage_at, weight_of
+from batchery.core.fits import NOT_MULTI_NODE, could_ever, fits_of, misfit, usable
 from batchery.core.gang import launchable
 from batchery.core.index import job_code
 from batchery.core.instances import most_of, pool_of
-from batchery.core.lanes import demand_of
+from batchery.core.lanes import demand_of, lane_of
 from batchery.core.model import (
     DELETING,
     N_TO_N,
@@ -24,7 +25,9 @@ from batchery.core.model import (
     World,
     task_ref,
 )
-from batchery.core.schedule import NOT_MULTI_NODE, SHORT, Room, could_ever, fits_of, misfit, needed, usable
+from batchery.core.quotas import beyond, limit_of, most_borrowed, never, quota_of, use_of
+from batchery.core.room import Room, needed
+from batchery.core.schedule import SHORT
 from batchery.core.shares import FAIR
 from batchery.core.snapshot import dispatch_order
 from batchery.core.status import (
@@ -155,9 +158,9 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str], n
     lines += _units(world, job)
     if locks.words(world, demand.consumables):
         lines.append("Jobs behind it pass it.")
-    elif not fits_of(world, queue, demand):
+    elif not fits_of(world, queue, demand) or beyond(world, queue, lane_of(job)):
         lines.append("Jobs behind it pass it." if not world.policy.strict_head else "It blocks those behind it.")
-    elif place == 1:
+    elif place == 1 and not quota_of(world, queue, job.share):
         lines.append("It is at the head: nothing behind it in its queue passes it where it could run.")
     return Why(ref, SHOWN[RUNNABLE], lines, place, [], lacks)
 
@@ -175,7 +178,15 @@ def _fair_place(world: World, queue: Queue, job: Job, number: int, now: int) -> 
 
 
 def _share(world: World, queue: Queue, job: Job, now: int) -> list[str]:
-    """What its share has used and holds, and what is kept from it, where the queue has a fair-share policy."""
+    """What its share has used and holds, and what is kept from it, where the queue has a policy."""
+    if (quota := quota_of(world, queue, job.share)) is not None:
+        unit = job.shape.unit
+        has, allowed = use_of(world, queue.arn).get((quota.name, unit), 0), most_borrowed(quota, unit)
+        more = "what is idle besides" if allowed is None else f"{allowed / 1000:g} at most"
+        return [
+            f"Its quota share {quota.name} uses {has / 1000:g} {unit}; its limit is {limit_of(quota, unit) / 1000:g}, "
+            f"and with {quota.strategy} it may have {more}."
+        ]
     policy = world.policies.get(queue.policy)
     if policy is None or policy.kind != FAIR:
         return []
@@ -276,7 +287,7 @@ def _waits_for(world: World, job: Job, number: int | None) -> list[str]:
 
 
 def blocked_words(world: World, queue: Queue, job: Job, number: int) -> str:
-    """statusReason of a RUNNABLE job that no environment of its queue can ever take, or that waits for the machines
-    at its head."""
-    words = misfit(world, queue, demand_of(job.shape))
+    """statusReason of a RUNNABLE job that its queue, as it is, can never run, or that waits for the machines at its
+    head."""
+    words = never(world, queue, lane_of(job))
     return words or (SHORT if world.short.get(queue.arn) == (job.id, number) else "")

@@ -216,6 +216,9 @@ class FairShare:
     def head(self) -> tuple[Entry, Lane] | None:
         return self._heap[0][2].heads[0] if self._heap else None
 
+    def never(self, lane: Lane) -> str:
+        return ""
+
     def allows(self, vcpus: int) -> bool:
         return self._budget is None or not self._held or self._held + vcpus <= self._budget
 

@@ -32,6 +32,10 @@ class Order(Protocol):
         """The next lane and its head; None when there is nothing more to look at."""
         ...
 
+    def never(self, lane: Lane) -> str:
+        """Why the policy can never let a task of this lane run, as a statusReason; "" if it can."""
+        ...
+
     def allows(self, vcpus: int) -> bool:
         """Whether the policy leaves that much to the share of the next lane. If not, the queue waits for itself."""
         ...
@@ -62,6 +66,9 @@ class Fifo:
 
     def head(self) -> tuple[Entry, Lane] | None:
         return self._heap[0] if self._heap else None
+
+    def never(self, lane: Lane) -> str:
+        return ""
 
     def allows(self, vcpus: int) -> bool:
         return True

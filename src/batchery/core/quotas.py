@@ -7,28 +7,26 @@ its share's limit is *entitled*; one that goes beyond *borrows*, which only shar
 borrowLimit percent more, and only of what is idle: free instances less those that shares with RESERVE keep to
 themselves. Entitled jobs come first, by age; then borrowers, by age (idleResourceAssignmentStrategy FIFO). Within a
 share the first by priority and age goes first, and nothing of the share and type passes it, so none starves; but a job
-larger than its share could ever have stands aside.
+larger than its share could ever have stands aside and says so, or, with `strict_head`, blocks its share.
 
-An entitled job for which there is no room takes borrowed instances back: attempts of shares that use more than their
-limits are preempted, of the share farthest beyond its limit first, then the lowest priority, then the latest to begin.
-With inSharePreemption a job may also preempt attempts of its own share with a lower priority. Nothing is preempted in
-vain: only if it makes the room that is missing. What is being preempted counts as coming free.
+An entitled job for which there is no room takes back what others have borrowed: preemption.py.
 
-A preempted attempt is RUNNABLE again and used none of its job's attempts (retry.py). Sources: user guide, "Quota
-shares" and "Preemption"; API_QuotaShareResourceSharingConfiguration. Decision 196.
+Sources: user guide, "Quota shares" and "Jobs stuck in a RUNNABLE status" of service jobs;
+API_QuotaShareResourceSharingConfiguration. Decision 196.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
-from batchery.core.changes import Change, Doomed
+from batchery.core.fits import misfit, usable
 from batchery.core.instances import most_of, pool_of
-from batchery.core.model import NO_CAUSE, PREEMPTED, Attempt, Entry, Lane, Queue, World
-from batchery.core.owed import to_be_killed
+from batchery.core.model import Entry, Lane, Queue, World
+from batchery.core.queue import QUOTA_LIMIT
 from batchery.core.shares import BORROW, RESERVE, QuotaShare
 
-CROSS: Final = "PREEMPTION_IN_PROGRESS: Cross-share preemption triggered to reclaim borrowed capacity"
-IN_SHARE: Final = "PREEMPTION_IN_PROGRESS: In-share preemption triggered by a job with a higher scheduling priority"
+# statusReason of a job larger than its share could ever have.
+TOO_LARGE_FOR_SHARE: Final = f"{QUOTA_LIMIT} - Job requirements exceed quota share capacity limits."
+TOO_LARGE_TO_BORROW: Final = f"{QUOTA_LIMIT} - Job requirements exceed quota share capacity limits and borrow limits."
+NOT_BORROWABLE: Final = f"{QUOTA_LIMIT} - Job requires borrowing that exceeds all configured borrowable capacity."
 
 Place = tuple[str, str]  # (share, instance type)
 
@@ -36,6 +34,11 @@ Place = tuple[str, str]  # (share, instance type)
 def quotas_of(world: World, queue: str) -> dict[str, QuotaShare]:
     """The quota shares of a queue (ARN), by name."""
     return {one.name: one for one in world.quotas.values() if one.queue == queue}
+
+
+def quota_of(world: World, queue: Queue, share: str) -> QuotaShare | None:
+    """A quota share of a queue by name; None in any other queue."""
+    return world.quotas.get(f"{queue.arn}/quota-share/{share}")
 
 
 def use_of(world: World, queue: str) -> dict[Place, int]:
@@ -48,12 +51,38 @@ def use_of(world: World, queue: str) -> dict[Place, int]:
     return found
 
 
+def limit_of(quota: QuotaShare, unit: str) -> int:
+    """What a share may use of a type without borrowing."""
+    return dict(quota.limits).get(unit, 0)
+
+
 def most_borrowed(quota: QuotaShare, unit: str) -> int | None:
     """What a share may use at most with what it borrows; None for all there is."""
-    limit = dict(quota.limits).get(unit, 0)
+    limit = limit_of(quota, unit)
     if quota.strategy != BORROW:
         return limit
     return None if quota.borrow < 0 else limit + limit * quota.borrow // 100
+
+
+def beyond(world: World, queue: Queue, lane: Lane) -> str:
+    """AWS's words for jobs larger than their quota share could ever have; "" if it could, and in any other queue."""
+    quota = quota_of(world, queue, lane.share)
+    need, unit = lane.demand.resources.vcpus, lane.demand.unit
+    if quota is None or need <= limit_of(quota, unit):
+        return ""
+    if quota.strategy != BORROW:
+        return TOO_LARGE_FOR_SHARE
+    most = most_borrowed(quota, unit)
+    if most is not None and need > most:
+        return TOO_LARGE_TO_BORROW
+    others = (one for one in quotas_of(world, queue.arn).values() if one.strategy == RESERVE)
+    there = sum(most_of(world.environments[arn], unit) for _, arn in queue.order)
+    return NOT_BORROWABLE if need > there - sum(limit_of(one, unit) for one in others) else ""
+
+
+def never(world: World, queue: Queue, lane: Lane) -> str:
+    """AWS's words for jobs that can never run, as their queue and its environments are; "" if they can."""
+    return misfit(world, queue, lane.demand) or beyond(world, queue, lane)
 
 
 class QuotaOrder:
@@ -65,27 +94,24 @@ class QuotaOrder:
         self.lines: dict[Place, dict[Lane, Entry]] = {}
         for lane, entry in heads.items():
             self.lines.setdefault((lane.share, lane.demand.unit), {})[lane] = entry
+        self.hopeless = {lane: words for lane in heads if (words := never(world, queue, lane))}
+        self.untold = {lane: heads[lane] for lane in self.hopeless}
         self.waiting: dict[Place, tuple[Entry, Lane]] = {}  # heads that found no room
         self.shut: set[str] = set()  # types that the oldest borrower waits for
-        environments = [world.environments[arn] for _, arn in queue.order]
-        self.all = {unit: sum(most_of(one, unit) for one in environments) for _, unit in self.lines}
-        self.free = {
-            unit: most - sum(world.pools.get(pool_of(one, unit), 0) for one in environments)
-            for unit, most in self.all.items()
-        }
+        self.environments = [one for _, arn in queue.order if usable(one := world.environments[arn])]
+        self.free = {unit: self._free(unit) for _, unit in self.lines}
         self.next: tuple[Entry, Lane] | None = None
         self.over = False
         self.taken = False  # the next one was placed, and stands until `moved`
 
+    def _free(self, unit: str) -> int:
+        return sum(most_of(one, unit) - self.world.pools.get(pool_of(one, unit), 0) for one in self.environments)
+
     def limit(self, place: Place) -> int:
-        return dict(self.quotas[place[0]].limits).get(place[1], 0)
+        return limit_of(self.quotas[place[0]], place[1])
 
     def entitled(self, place: Place, need: int) -> bool:
         return self.used.get(place, 0) + need <= self.limit(place)
-
-    def ever(self, place: Place, need: int) -> bool:
-        most = most_borrowed(self.quotas[place[0]], place[1])
-        return need <= (self.all[place[1]] if most is None else min(most, self.all[place[1]]))
 
     def may_borrow(self, place: Place, need: int) -> bool:
         """Whether the share's own limits let it."""
@@ -103,14 +129,17 @@ class QuotaOrder:
         return self.free[place[1]] - sum(kept)
 
     def front(self, place: Place) -> tuple[Entry, Lane] | None:
-        """The first of a share and type that it could ever have."""
-        found = ((entry, lane) for lane, entry in self.lines[place].items())
-        return min((one for one in found if self.ever(place, one[1].demand.resources.vcpus)), default=None)
+        """The first of a share and type, unless it can never run: then the first behind it, or, with `strict_head`,
+        nobody."""
+        line = sorted((entry, lane) for lane, entry in self.lines[place].items())
+        if self.world.policy.strict_head:
+            line = line[:1]
+        return next((one for one in line if one[1] not in self.hopeless), None)
 
     def head(self) -> tuple[Entry, Lane] | None:
         if self.taken:
             return self.next
-        own: list[tuple[int, Entry, Lane]] = []
+        own = [(entry.seq, entry, lane) for lane, entry in self.untold.items()]
         borrowing: list[tuple[int, Entry, Lane]] = []
         for place in self.lines:
             first = None if self.over or place in self.waiting else self.front(place)
@@ -136,6 +165,9 @@ class QuotaOrder:
         self.next = None
         return None
 
+    def never(self, lane: Lane) -> str:
+        return self.hopeless.get(lane, "")
+
     def allows(self, vcpus: int) -> bool:
         return True
 
@@ -158,96 +190,11 @@ class QuotaOrder:
     def drop(self) -> None:
         assert self.next is not None
         lane = self.next[1]
-        self.waiting[lane.share, lane.demand.unit] = self.next
+        if self.untold.pop(lane, None) is None:
+            self.waiting[lane.share, lane.demand.unit] = self.next
 
     def clear(self) -> None:
-        """Its heads stay known: they may preempt."""
-        self.over = True
-
-
-def preempted(order: QuotaOrder, now: int) -> list[Change]:
-    """Whom the heads that are left preempt, once a turn has placed what could be."""
-    return _Preemption(order, now).plan()
-
-
-class _Preemption:
-    """``coming``: instances that are free or become so, less what older heads will take of them."""
-
-    def __init__(self, order: QuotaOrder, now: int) -> None:
-        self.order, self.world, self.now = order, order.world, now
-        self.used = dict(order.used)
-        self.coming = dict(order.free)
-        self.mine: dict[Place, list[Attempt]] = {}
-        for attempt in self.world.live.values():
-            job = self.world.jobs[attempt.key.job]
-            if job.queue != order.queue.arn:
-                continue
-            place = (job.share, job.shape.unit)
-            if to_be_killed(self.world, attempt):
-                self._leaves(place, attempt)
-            elif attempt.doom == NO_CAUSE:
-                self.mine.setdefault(place, []).append(attempt)
-
-    def _leaves(self, place: Place, attempt: Attempt) -> None:
-        self.used[place] -= attempt.resources.vcpus
-        self.coming[place[1]] = self.coming.get(place[1], 0) + attempt.resources.vcpus
-
-    def plan(self) -> list[Change]:
-        order, changes = self.order, list[Change]()
-        fronts = [(front, place) for place in order.lines if (front := order.front(place)) is not None]
-        for (entry, lane), place in sorted(fronts, key=lambda one: one[0][0].seq):
-            need = lane.demand.resources.vcpus
-            victims = self._victims(place, need, -entry.rank)
-            for victim, words in victims:
-                owner = (self.world.jobs[victim.key.job].share, place[1])
-                self.mine[owner].remove(victim)
-                self._leaves(owner, victim)
-                changes.append(Doomed(victim.key, PREEMPTED, self.now, words))
-            if self.used.get(place, 0) + need <= order.limit(place):  # what comes free is its own
-                self.coming[place[1]] -= need
-                self.used[place] = self.used.get(place, 0) + need
-        return changes
-
-    def _victims(self, place: Place, need: int, priority: int) -> list[tuple[Attempt, str]]:
-        """As few as make the room that is missing; none if that cannot be."""
-        over = self.used.get(place, 0) + need - self.order.limit(place)
-        short = need - self.coming[place[1]]
-        found: list[tuple[Attempt, str]] = []
-        if over <= 0 < short:
-            for victim in self._borrowers(place):
-                if short <= 0:
-                    break
-                found.append((victim, CROSS))
-                short -= victim.resources.vcpus
-        if (over > 0 or short > 0) and self.order.quotas[place[0]].in_share:
-            for victim in self._lower(place, priority):
-                if over <= 0 and short <= 0:
-                    break
-                found.append((victim, IN_SHARE))
-                over, short = over - victim.resources.vcpus, short - victim.resources.vcpus
-        return found if over <= 0 and short <= 0 else []
-
-    def _by_worth(self, attempts: list[Attempt]) -> list[Attempt]:
-        """The lowest priority first, then the latest to begin."""
-        return sorted(attempts, key=lambda one: (self.world.jobs[one.key.job].shape.priority, -one.placed, one.key))
-
-    def _borrowers(self, place: Place) -> Iterator[Attempt]:
-        """Attempts of other shares that use more than their limits, until they do no more."""
-        beyond = {
-            other: self.used[other] - self.order.limit(other)
-            for other in self.mine
-            if other[1] == place[1] and other != place
-        }
-        left = {other: self._by_worth(self.mine[other]) for other in beyond}
-        while (most := max(((size, other) for other, size in beyond.items() if left[other]), default=None)) is not None:
-            size, other = most
-            if size <= 0:
-                return
-            victim = left[other].pop(0)
-            beyond[other] -= victim.resources.vcpus
-            yield victim
-
-    def _lower(self, place: Place, priority: int) -> Iterator[Attempt]:
-        for attempt in self._by_worth(self.mine.get(place, [])):
-            if self.world.jobs[attempt.key.job].shape.priority < priority:
-                yield attempt
+        """Nobody is placed any more, but heads stay known: they may preempt. One that can never run blocks its own
+        share alone (`front`)."""
+        assert self.next is not None
+        self.over = self.untold.pop(self.next[1], None) is None

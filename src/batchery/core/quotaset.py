@@ -67,13 +67,9 @@ def delete(world: World, cmd: DeleteQuota, now: int) -> list[Change]:
 
 def settle_quota(world: World, arn: str, now: int) -> list[Change]:
     """End its transition, if it can end now; of one that is being deleted, its jobs."""
-    quota = world.quotas.get(arn)
-    if quota is None:
-        return []
+    quota = world.quotas[arn]
     if quota.status in (CREATING, UPDATING):
         return [QuotaSet(replace(quota, status=VALID))]
-    if quota.status != DELETING:
-        return []
     mine = [job for block in world.blocks.get(quota.queue, ()) for job in block.jobs if _of(job, quota.name)]
     if not mine:
         return [QuotaGone(arn), TagsSet(arn, {}, ("*",))]

@@ -35,161 +35,33 @@ from msgspec.structs import replace
 
 from batchery.core import sites
 from batchery.core.changes import Change, Placed, QueueSet
-from batchery.core.index import granted, granted_nodes, total
-from batchery.core.instances import is_service, most_of, pool_of, units_of
+from batchery.core.fits import fits_of, misfit, usable
+from batchery.core.index import granted_nodes
+from batchery.core.instances import pool_of, units_of
 from batchery.core.lanes import fresh
-from batchery.core.locks import Left
 from batchery.core.model import (
     DELETING,
-    ENABLED,
-    NO_GANGS,
-    UPDATING,
-    VALID,
     AttemptKey,
     Blocked,
-    Capacity,
     Demand,
     Entry,
     Environment,
     Job,
     Lane,
     Queue,
-    Resources,
-    Site,
     World,
 )
 from batchery.core.orders import order_of
-from batchery.core.queue import MAX_RESOURCE, NO_CAPACITY, REQUIREMENT, SERVICE_MAX_RESOURCE, about
-from batchery.core.quotas import QuotaOrder, preempted
+from batchery.core.preemption import preempted
+from batchery.core.queue import NO_CAPACITY, about
+from batchery.core.quotas import QuotaOrder
+from batchery.core.room import Room, needed
 from batchery.core.status import RUNNABLE
-
-TOO_MANY_VCPUS: Final = (
-    f"{MAX_RESOURCE} - CE(s) associated with the job queue cannot meet the CPU requirement of the job."
-)
-TOO_MANY_INSTANCES: Final = (
-    f"{SERVICE_MAX_RESOURCE} - Service environment(s) associated with the job queue cannot meet the capacity "
-    "requirement of the job."
-)
-TOO_LARGE: Final = (
-    f"{REQUIREMENT} - The job resource requirement (vCPU/memory/GPU) is higher than "
-    "that can be met by the CE(s) attached to the job queue."
-)
 
 #: Of a head that fits, where the machines and not the environment's maxvCpus are what is short.
 SHORT: Final = f"{NO_CAPACITY} - Service cannot fulfill the capacity requested for instance type [host]"
 
-NOT_MULTI_NODE: Final = (
-    "MISCONFIGURATION:EC2_INSTANCE_CONFIGURATION_UNSUPPORTED - CE(s) of this kind cannot run multi-node parallel jobs."
-)
-
-AHEAD_WORK: Final = 500  #: ms of work to hold beyond capacity
-AHEAD_PACE: Final = 1_000  #: only for classes whose tasks take less, ms
 BLOCKED_SHOWN: Final = 16  #: resource classes of a queue that are told to stand aside, at most
-
-
-class Room:
-    """What is free, as the plan goes on."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.pools = dict(world.pools)
-        self.sites: dict[str, Free] = {name: Free(site) for name, site in world.sites.items()}
-        self.units = Left(world)
-        self.closed: set[str] = set()  # pools somebody ahead waits for
-
-    def at(self, environment: Environment) -> "Free":
-        """What is free where this environment is."""
-        return self.sites[self.world.site_of[environment.arn]]
-
-    def lacks(self, environment: Environment, need: Resources, unit: str = "") -> str:
-        """What there is not enough of now: "vCPU" (or instances of this type), "memory", "GPU", or "" """
-        if self.pools.get(pool_of(environment, unit), 0) + need.vcpus > most_of(environment, unit):
-            return "vCPU"
-        free = self.at(environment)
-        if free.capacity.queues:
-            return ""
-        if need.memory > free.memory:
-            return "memory"
-        return "GPU" if need.gpus > free.gpus else ""
-
-    def take(self, environment: Environment, need: Resources, unit: str = "") -> None:
-        pool = pool_of(environment, unit)
-        self.pools[pool] = self.pools.get(pool, 0) + need.vcpus
-        self.at(environment).take(need)
-
-    def may_hold(self, environment: Environment, asked: Resources) -> bool:
-        """Whether one more task of this class may be handed over beyond capacity. No service job: one that is SCHEDULED
-        has its instances."""
-        pace = self.world.pace.get((self.world.site_of[environment.arn], asked))
-        if pace is None or pace >= AHEAD_PACE or is_service(environment):
-            return False
-        slots = max(1, environment.max_vcpus // max(asked.vcpus, 1))
-        free = self.at(environment)
-        return free.held < min(free.capacity.ahead, slots * AHEAD_WORK // (pace + 1))
-
-    def open_to(self, environment: Environment, unit: str) -> bool:
-        """Whether nobody ahead waits for what this environment would take, and its engine has spoken."""
-        if not usable(environment) or pool_of(environment, unit) in self.closed:
-            return False
-        free = self.at(environment)
-        return bool(free.capacity.memory) and not free.full
-
-
-class Free:
-    """What is free at one site, as the plan goes on."""
-
-    __slots__ = ("capacity", "full", "gpus", "held", "memory")
-
-    def __init__(self, site: Site) -> None:
-        self.capacity = site.capacity
-        self.memory = site.capacity.memory - site.memory
-        self.gpus = site.capacity.gpus - site.gpus
-        self.held = site.offered
-        self.full = False  # somebody ahead waits for the host itself
-
-    def take(self, need: Resources) -> None:
-        self.memory -= need.memory
-        self.gpus -= need.gpus
-        self.held += 1
-
-
-def could_ever(world: World, environment: Environment, demand: Demand) -> str:
-    """Why this environment could not take such a task even when empty; "" if it could."""
-    asked = demand.resources
-    if demand.nodes and environment.kind in NO_GANGS:
-        return NOT_MULTI_NODE
-    if asked.vcpus > most_of(environment, demand.unit):
-        return TOO_MANY_INSTANCES if is_service(environment) else TOO_MANY_VCPUS
-    capacity = sites.of(world, environment.arn).capacity
-    if capacity.queues and demand.nodes:  # its memory and GPUs are those of its largest host
-        asked = Resources(0, max(node.memory for node in demand.nodes), max(node.gpus for node in demand.nodes))
-    if not capacity.clamp and (asked.memory > capacity.memory or asked.gpus > capacity.gpus):
-        return TOO_LARGE
-    return ""
-
-
-def fits_of(world: World, queue: Queue, demand: Demand) -> list[Environment]:
-    """The queue's environments, in its order, that could take such a task when empty."""
-    found = (world.environments[arn] for _, arn in queue.order if arn in world.environments)
-    return [environment for environment in found if not could_ever(world, environment, demand)]
-
-
-def misfit(world: World, queue: Queue, demand: Demand) -> str:
-    """AWS's words for a task that no environment of its queue can ever take; "" if one can."""
-    words = [could_ever(world, world.environments[arn], demand) for _, arn in queue.order if arn in world.environments]
-    if not words or "" in words:
-        return ""
-    return TOO_LARGE if TOO_LARGE in words else words[0]
-
-
-def needed(capacity: Capacity, demand: Demand) -> Resources:
-    """What a task, or a gang as a whole, would be given by an engine that has so much."""
-    return total(granted_nodes(capacity, demand.nodes)) if demand.nodes else granted(capacity, demand.resources)
-
-
-def usable(environment: Environment) -> bool:
-    """New tasks may be placed there."""
-    return environment.state == ENABLED and environment.status in (VALID, UPDATING)
 
 
 def schedule(world: World, now: int) -> list[Change]:
@@ -251,8 +123,9 @@ class _Plan:
             heap = self.lanes[lane]
             self.planned.setdefault(lane, []).append(heappop(heap))
             self.order.moved(lane, fresh(self.world, heap))
-        elif not self.fits[lane.demand]:
-            self._stand_aside(job, number, misfit(self.world, self.queue, lane.demand))
+        elif not self.fits[lane.demand] or self.order.never(lane):
+            words = misfit(self.world, self.queue, lane.demand) or self.order.never(lane)
+            self._stand_aside(job, number, words)
         elif self.spent or not self.order.allows(lane.demand.resources.vcpus):
             self.spent = True
             self.order.drop()
@@ -272,7 +145,7 @@ class _Plan:
             for entry in entries:
                 heappush(self.lanes[lane], entry)
         if isinstance(self.order, QuotaOrder):
-            self.changes += preempted(self.order, self.now)
+            self.changes += preempted(self.order, self.room, self.now)
         self._tell_short()
         self._tell_blocked()
 

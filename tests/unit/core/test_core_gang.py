@@ -7,10 +7,10 @@ from tests.unit.core.building import HOME, Batch, arn
 
 from batchery.core import query
 from batchery.core.explain import why
+from batchery.core.fits import NOT_MULTI_NODE, TOO_LARGE, TOO_MANY_VCPUS
 from batchery.core.messages import Capacities, UpdateEnvironment
 from batchery.core.model import HOST, MAIN_ENDED, TIMEOUT, Capacity, Resources
 from batchery.core.retry import NEVER_BEGAN
-from batchery.core.schedule import NOT_MULTI_NODE, TOO_LARGE, TOO_MANY_VCPUS
 
 
 @pytest.fixture

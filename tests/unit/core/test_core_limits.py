@@ -7,13 +7,14 @@ from tests.unit.core.building import Batch, arn
 from tests.unit.core.test_core_rebuild import loaded
 
 from batchery.core.check import check
+from batchery.core.fits import TOO_MANY_VCPUS
 from batchery.core.follow import LIMITS
 from batchery.core.limits import reached
 from batchery.core.messages import UpdateEnvironment, UpdateQueue
 from batchery.core.model import Blocked, TimeLimit
 from batchery.core.query import facts
 from batchery.core.queue import CANCEL_ACTION, MAX_RESOURCE, NO_CAPACITY, REQUIREMENT, TERMINATE_ACTION
-from batchery.core.schedule import SHORT, TOO_MANY_VCPUS
+from batchery.core.schedule import SHORT
 from batchery.core.step import turn
 
 Make = Callable[..., Batch]

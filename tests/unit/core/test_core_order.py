@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from tests.unit.core.building import Batch, arn
 
 from batchery.core.changes import Placed
+from batchery.core.fits import fits_of, usable
 from batchery.core.lanes import demand_of
 from batchery.core.messages import Exited
 from batchery.core.model import EXIT, AttemptKey, ContainerEnd, World
-from batchery.core.schedule import fits_of, schedule, usable
+from batchery.core.schedule import schedule
 from batchery.core.status import RUNNABLE
 from batchery.core.step import turn
 

@@ -14,11 +14,12 @@ from batchery.core.messages import (
     CreateQuota,
     DeleteQueue,
     DeleteQuota,
+    Terminate,
     UpdateQueue,
     UpdateQuota,
     UpdateServiceJob,
 )
-from batchery.core.model import DISABLED, PREEMPTED, VALID
+from batchery.core.model import DISABLED, PREEMPTED, VALID, Realm, task_ref
 from batchery.core.quotas import use_of
 from batchery.core.shares import BORROW, LEND, QUOTA, RESERVE, QuotaShare, SchedulingPolicy
 
@@ -139,6 +140,29 @@ def test_a_preempted_job_comes_back_as_often_as_it_may(batch: Batch, retries: in
         assert codes(batch, job) == ["OFFERED"]
     batch.exits(job)
     assert batch.end(job)[0] == "SUCCEEDED"
+
+
+def test_quota_shares_are_listed_by_name_and_found_in_their_own_realm(batch: Batch) -> None:
+    queue = quota_queue(batch)
+    where = [share(batch, queue, name, 1) for name in ("b", "a")]
+    assert [one.name for one in query.quotas(batch.world, queue)] == ["a", "b"]
+    assert query.quotas(batch.world, batch.main) == []
+    found = query.resolve_quota(batch.world, HOME, where[0])
+    assert found is not None
+    assert found.name == "b"
+    assert query.resolve_quota(batch.world, Realm("123456789012", "eu-west-1"), where[0]) is None
+    assert query.resolve_quota(batch.world, HOME, where[0] + "x") is None
+
+
+def test_a_share_whose_line_is_stale_has_no_front(batches: Any) -> None:
+    batch = batches(memory=0)  # no engine has spoken, so nobody looks at the lines
+    queue = quota_queue(batch)
+    share(batch, queue, "a", 1)
+    job, other = train(batch, queue, share="a"), train(batch, queue, 2, share="a")
+    assert query.front_by_share(batch.world, queue)["a"].ref == job
+    for one in (other, job):
+        batch.send(Terminate(HOME, task_ref(one), "enough", service=True))
+    assert query.front_by_share(batch.world, queue) == {}
 
 
 def test_limits_that_are_lowered_make_jobs_of_the_share_give_way(batch: Batch) -> None:

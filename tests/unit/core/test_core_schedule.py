@@ -7,9 +7,9 @@ import pytest
 from tests.unit.core.building import Batch, arn
 
 from batchery.core.changes import Placed
+from batchery.core.fits import TOO_LARGE, TOO_MANY_VCPUS
 from batchery.core.messages import Capacities, Started, UpdateEnvironment, UpdateQueue
 from batchery.core.model import DISABLED, Capacity, Resources
-from batchery.core.schedule import TOO_LARGE, TOO_MANY_VCPUS
 
 Make = Callable[..., Batch]
 

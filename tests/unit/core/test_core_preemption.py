@@ -1,0 +1,126 @@
+"""Who is preempted, and who is not because it would be in vain."""
+
+from collections.abc import Callable
+
+import pytest
+from tests.unit.core.building import HOME, Batch, arn
+from tests.unit.core.test_core_quotas import codes, quota_queue, share
+from tests.unit.core.test_core_services import LARGE, service_environment, train
+
+from batchery.core.messages import CreatePolicy, Terminate, UpdateEnvironment
+from batchery.core.model import DISABLED, ENABLED, PREEMPTED, task_ref
+from batchery.core.shares import BORROW, LEND, QUOTA, SchedulingPolicy
+
+Make = Callable[..., Batch]
+
+
+def doomed(batch: Batch) -> set[str]:
+    return {attempt.key.job for attempt in batch.world.live.values() if attempt.doom == PREEMPTED}
+
+
+def test_nobody_is_preempted_for_an_environment_that_takes_no_jobs(batch: Batch) -> None:
+    queue = quota_queue(batch, 2)
+    share(batch, queue, "a", 1)
+    share(batch, queue, "b", 1)
+    jobs = [train(batch, queue, share="a", priority=priority) for priority in (2, 1)]
+    batch.runs(*jobs)
+    where = arn("service-environment", "training")
+    batch.send(UpdateEnvironment(where, state=DISABLED))
+    mine = train(batch, queue, share="b")
+    assert doomed(batch) == set()
+    batch.send(UpdateEnvironment(where, state=ENABLED))
+    assert doomed(batch) == {jobs[1]}
+    batch.killed(jobs[1])
+    assert codes(batch, mine) == ["OFFERED"]
+
+
+def test_who_turns_out_not_to_be_needed_is_spared(batch: Batch) -> None:
+    queue = quota_queue(batch, 4)
+    share(batch, queue, "a", 1)
+    share(batch, queue, "b", 3)
+    small, large = train(batch, queue, share="a", priority=1), train(batch, queue, 3, share="a", priority=2)
+    train(batch, queue, 3, share="b")
+    assert doomed(batch) == {large}
+    assert batch.attempt(small).doom == ""
+
+
+def test_a_priority_makes_way_in_its_own_share_and_then_takes_back_what_was_lent(batch: Batch) -> None:
+    queue = quota_queue(batch, 4)
+    share(batch, queue, "a", 2, LEND, in_share=True)
+    share(batch, queue, "b", 1)
+    low = train(batch, queue, share="a", priority=1)
+    lent = [train(batch, queue, share="b", priority=priority) for priority in (3, 2, 1)]
+    train(batch, queue, 2, share="a", priority=5)
+    assert doomed(batch) == {low, lent[2]}
+
+
+def test_a_priority_takes_room_in_its_own_share_where_nothing_was_borrowed(batch: Batch) -> None:
+    queue = quota_queue(batch, 2)
+    share(batch, queue, "a", 2, LEND, in_share=True)
+    share(batch, queue, "b", 2, LEND)  # together more than there is
+    low, other = train(batch, queue, share="a", priority=1), train(batch, queue, share="b")
+    high = train(batch, queue, share="a", priority=5)
+    assert doomed(batch) == {low}
+    batch.killed(low)
+    assert codes(batch, high, low, other) == ["OFFERED", "RUNNABLE", "OFFERED"]
+
+
+def test_nobody_is_preempted_where_the_host_has_no_room_even_then(batches: Make) -> None:
+    batch = batches(memory=40, vcpus=4)
+    queue = quota_queue(batch, 2)
+    share(batch, queue, "a", 1)
+    share(batch, queue, "b", 1)
+    jobs = [train(batch, queue, share="a", priority=priority) for priority in (2, 1)]  # 16 MiB each
+    plain = batch.submit(memory=8)
+    mine = train(batch, queue, share="b")
+    assert doomed(batch) == {jobs[1]}
+    batch.send(Terminate(HOME, task_ref(mine), "for another", service=True))
+    batch.killed(jobs[1])
+    assert codes(batch, jobs[1], plain) == ["OFFERED", "OFFERED"]
+    large = batch.submit(memory=24)  # waits for the host, as does the next one
+    batch.exits(plain)
+    assert codes(batch, large) == ["RUNNABLE"]
+    train(batch, queue, 2, share="b")
+    assert doomed(batch) == set()
+
+
+def test_nobody_is_preempted_where_all_that_was_borrowed_would_not_do(batch: Batch) -> None:
+    queue = quota_queue(batch, 4)
+    share(batch, queue, "a", 0)
+    share(batch, queue, "b", 5, LEND)  # more than there is
+    own = train(batch, queue, 2, share="b")
+    jobs = [train(batch, queue, share="a") for _ in range(2)]
+    waits = train(batch, queue, 3, share="b")
+    assert doomed(batch) == set()
+    batch.exits(own)
+    assert (doomed(batch), codes(batch, waits)) == ({jobs[0]}, ["RUNNABLE"])
+
+
+def test_of_several_environments_one_must_have_the_room(batch: Batch) -> None:
+    rule = arn("scheduling-policy", "quota")
+    batch.send(CreatePolicy(SchedulingPolicy(rule, "quota", HOME, QUOTA, "{}")))
+    places = [service_environment(batch, units={LARGE: most}, name=f"site{most}") for most in (2, 3)]
+    queue = batch.queue("managed", *places, type="SAGEMAKER_TRAINING", policy=rule)
+    share(batch, queue, "a", 1)
+    share(batch, queue, "b", 4)
+    jobs = [train(batch, queue, share="a", priority=priority) for priority in (1, 9, 2, 9, 9)]
+    assert [batch.attempt(job).environment for job in jobs] == [places[0]] * 2 + [places[1]] * 3
+    train(batch, queue, 3, share="b")
+    assert doomed(batch) == set(jobs[2:])
+
+
+@pytest.mark.parametrize("strategy", [LEND, BORROW])
+def test_what_is_being_ended_comes_free_without_a_preemption(batch: Batch, strategy: str) -> None:
+    queue = quota_queue(batch, 2)
+    share(batch, queue, "a", 1)
+    share(batch, queue, "b", 1, strategy)
+    jobs = [train(batch, queue, share="a") for _ in range(2)]
+    batch.runs(*jobs)
+    plain = batch.submit()
+    batch.runs(plain)
+    batch.terminate(plain)
+    batch.send(Terminate(HOME, task_ref(jobs[0]), "enough", service=True))
+    mine = train(batch, queue, share="b")
+    assert doomed(batch) == set()
+    batch.killed(jobs[0])
+    assert codes(batch, mine) == ["OFFERED"]
