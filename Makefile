@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests wait for processes most of their time.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-slurm test-containers image check lint types unit tidy members shapes diagrams sim demo bench clean
@@ -38,8 +40,8 @@ lint: $(VENV)/.dev ## ruff: style and imports
 types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev ## all tests (options: PYTEST_ARGS="-k cancel")
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+unit: $(VENV)/.dev ## all tests, WORKERS at a time (options: PYTEST_ARGS="-k cancel")
+	$(BIN)/python -m pytest -q -n $(WORKERS) --durations=15 $(PYTEST_ARGS)
 
 test-slurm: $(VENV)/.dev ## what `make test` runs on a Slurm cluster of three nodes, alone, and all of it by slurmrestd too
 	BATCHERY_TEST_SLURM_DRIVERS=all \

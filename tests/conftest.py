@@ -1,6 +1,7 @@
 """What all tests share: a record of the request members that boto3 sent, test by test, held to docs/members.
 
-Things outside of the project that tests need have a file each in tests/outside.
+Things outside of the project that tests need have a file each in tests/outside. With several workers (pytest-xdist)
+each records what its own tests sent; the whole is judged when all have ended.
 """
 
 import os
@@ -13,6 +14,7 @@ from tests.outside.registry import registry
 from tests.outside.runtimes import runtimes
 from tests.outside.slurm import slurm
 from tests.outside.user import user
+from tests.workers import ByWhatTheyShare
 from tools.members import plain, sent, unshown
 
 __all__ = ["registry", "runtimes", "slurm", "user"]
@@ -54,9 +56,29 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         item.config.stash.setdefault(PASSED, set()).add(item.nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByWhatTheyShare:
+    return ByWhatTheyShare(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """What a worker has seen; nothing of one that crashed, which fails the run anyway."""
+    seen = getattr(node, "workeroutput", {})
+    record = node.config.stash.setdefault(SENT, {})
+    for test, members in seen.get("sent", {}).items():
+        record.setdefault(test, set()).update(members)
+    node.config.stash.setdefault(PASSED, set()).update(seen.get("passed", ()))
+    node.config.stash.setdefault(NOT_RUN, set()).update(seen.get("not run", ()))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A row of docs/members whose test ran and did not send its member fails the run."""
     config = session.config
+    if (told := getattr(config, "workeroutput", None)) is not None:
+        told["sent"] = config.stash.get(SENT, {})
+        told["passed"], told["not run"] = config.stash.get(PASSED, set()), config.stash.get(NOT_RUN, set())
+        return
     record, passed = config.stash.get(SENT, {}), config.stash.get(PASSED, set())
     chosen = config.option.keyword or config.option.markexpr or config.option.file_or_dir
     whole = not chosen and not config.option.collectonly and exitstatus == 0
