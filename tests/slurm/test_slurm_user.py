@@ -130,8 +130,12 @@ def test_waiting_jobs_can_be_cancelled_and_running_ones_terminated(pipeline, que
     whole = {"resourceRequirements": [{"type": "VCPU", "value": "16"}, {"type": "MEMORY", "value": "16"}]}
     definition = pipeline.waiting(gate)
     running = [pipeline.submit(queue, definition, containerOverrides=whole) for _ in range(3)]
-    for job in running:
-        pipeline.wait(job, "RUNNING")
+
+    def is_full():
+        slurm.resume()  # slurmctld may hear late of what tests before these did to a node
+        return all(pipeline.status(job) == "RUNNING" for job in running)
+
+    until(is_full, "the cluster is full")
     waiting = pipeline.submit(queue, definition)
     until(lambda: "Slurm: " in pipeline.job(waiting).get("statusReason", ""), "it waits in Slurm")
     assert pipeline.status(waiting) == "RUNNABLE"
