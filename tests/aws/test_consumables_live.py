@@ -317,7 +317,7 @@ def test_what_is_refused(pipeline: Pipeline) -> None:
     create, update = batch.create_consumable_resource, batch.update_consumable_resource
     assert "already exists" in refusal(create, consumableResourceName=name)
     assert "valid pattern" in refusal(create, consumableResourceName="a b")
-    assert "negative" in refusal(create, consumableResourceName="a", totalQuantity=-1)
+    assert "totalQuantity cannot be a negative number." in refusal(create, consumableResourceName="a", totalQuantity=-1)
     assert "resourceType" in refusal(create, consumableResourceName="a", resourceType="SLOTS")
     assert "aws:" in refusal(create, consumableResourceName="a", tags={"aws:x": "1"})
     assert "operation" in refusal(update, consumableResource=name, quantity=1)
@@ -336,7 +336,7 @@ def test_what_is_refused(pipeline: Pipeline) -> None:
     for wanted, words in (
         (asking(("none", 1)), "ConsumableResource none not found."),
         (asking((name, 0)), "must be at least 1"),
-        (asking((name, 1), (name, 1)), "more than once"),
+        (asking((name, 1), (name, 1)), "Cannot have duplicate consumableResource in consumableResourceProperties"),
     ):
         container = {"image": "i", "vcpus": 1, "memory": 16}
         members = {"jobDefinitionName": "d", "type": "container", "containerProperties": container}

@@ -119,7 +119,7 @@ def test_a_quota_share_policy_is_for_service_queues(pipeline: Pipeline) -> None:
         computeEnvironmentOrder=order,
         schedulingPolicyArn=arn,
     )
-    assert "SAGEMAKER_TRAINING" in words
+    assert "Quota Management feature is only supported for SageMaker Training job queues." in words
 
 
 def test_a_fifo_queue_gets_no_policy_and_a_fair_one_keeps_its(pipeline: Pipeline) -> None:
@@ -145,8 +145,8 @@ def test_a_job_needs_a_share_and_a_priority_where_there_is_a_policy(pipeline: Pi
     assert refused(batch.submit_job, **asked, shareIdentifier="a") == (
         "Either schedulingPriority in job definition or schedulingPriorityOverride should be specified."
     )
-    assert "shareIdentifier must be" in refused(
-        batch.submit_job, **asked, shareIdentifier="a-b", schedulingPriorityOverride=1
+    assert "ShareIdentifier name should match a valid pattern." in refused(
+        batch.submit_job, **asked, shareIdentifier="a b", schedulingPriorityOverride=1
     )
     assert "between 0 and 9999" in refused(
         batch.submit_job, **asked, shareIdentifier="a", schedulingPriorityOverride=10_000
@@ -157,11 +157,11 @@ def test_a_job_needs_a_share_and_a_priority_where_there_is_a_policy(pipeline: Pi
             "Job with shareIdentifier or schedulingPriority can onlybe submitted to job queue with fair share "
             "scheduling policy."
         )
-    first = batch.submit_job(**asked, shareIdentifier="a*", schedulingPriorityOverride=0)["jobId"]
+    first = batch.submit_job(**asked, shareIdentifier="team-a_1*", schedulingPriorityOverride=0)["jobId"]
     registered = pipeline.definition(["true"], schedulingPriority=7)
     second = pipeline.submit(queue, registered, shareIdentifier="a")
     assert batch.describe_job_definitions(jobDefinitions=[registered])["jobDefinitions"][0]["schedulingPriority"] == 7
-    for job, share, priority in ((first, "a*", 0), (second, "a", 7)):
+    for job, share, priority in ((first, "team-a_1*", 0), (second, "a", 7)):
         seen = pipeline.wait(job, "SUCCEEDED")
         assert (seen["shareIdentifier"], seen["schedulingPriority"]) == (share, priority)
     plain = pipeline.wait(pipeline.submit(fifo["jobQueue"], registered), "SUCCEEDED")

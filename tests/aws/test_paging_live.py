@@ -90,11 +90,11 @@ def jobs_by_consumable(p: Pipeline) -> Members:
 
 
 def service_environments(p: Pipeline, most: int = 1) -> Members:
-    for name in ("one", "two", "three"):
+    for name, unit in {"one": "NUM_INSTANCES", "two": "ml.m5.large", "three": "NUM_INSTANCES"}.items():
         p.batch.create_service_environment(
             serviceEnvironmentName=f"paged-{name}",
             serviceEnvironmentType="SAGEMAKER_TRAINING",
-            capacityLimits=[{"maxCapacity": most, "capacityUnit": "NUM_INSTANCES"}],
+            capacityLimits=[{"maxCapacity": most, "capacityUnit": unit}],
         )
     found = p.batch.describe_service_environments
     until(lambda: {one["status"] for one in found()["serviceEnvironments"]} == {"VALID"}, "all are VALID")

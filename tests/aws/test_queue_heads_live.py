@@ -191,7 +191,7 @@ def test_actions_are_replaced_as_a_whole(hasty: Pipeline) -> None:
         ({"reason": "because"}, "reason of jobStateTimeLimitActions must be one of CAPACITY"),
         ({"maxTimeSeconds": 599}, "maxTimeSeconds must be between 600 and 86400"),
         ({"maxTimeSeconds": 86_401}, "maxTimeSeconds must be between 600 and 86400"),
-        ({"action": "TERMINATE"}, "must be CANCEL"),
+        ({"action": "TERMINATE"}, "Invalid job action. Valid job actions: [CANCEL]"),
     ],
 )
 def test_what_an_action_may_not_say(pipeline: Pipeline, action: dict[str, Any], words: str) -> None:

@@ -75,18 +75,21 @@ def test_limits_that_make_no_sense_are_refused(training: Training) -> None:
         return refused(training.batch.create_service_environment, capacityLimits=list(limits), **members)
 
     one = {"maxCapacity": 1, "capacityUnit": "NUM_INSTANCES"}
-    assert "at least one" in made()
-    assert "maxCapacity" in made({"maxCapacity": -1, "capacityUnit": "NUM_INSTANCES"})
+    assert "Capacitylimits are required." in made()
+    assert "Max capacity must be more than 0." in made({"maxCapacity": 0, "capacityUnit": "NUM_INSTANCES"})
+    assert "VCPU is unknown capacity unit in [NUM_INSTANCES, " in made({"maxCapacity": 1, "capacityUnit": "VCPU"})
+    assert "exceeds 5." in made(*({"maxCapacity": 1, "capacityUnit": f"ml.m5.{n}xlarge"} for n in range(6)))
     assert "twice" in made(one, one)
     assert "not both" in made(one, {"maxCapacity": 1, "capacityUnit": "ml.m5.large"})
 
 
+def orders_of(environment: str) -> dict[str, Any]:
+    return {"serviceEnvironmentOrder": [{"order": 1, "serviceEnvironment": environment}]}
+
+
 def test_a_queue_has_environments_of_its_type_only(training: Training) -> None:
     batch, service, compute = training.batch, training.service_environment(), training.new_environment()
-    orders = {
-        "serviceEnvironmentOrder": [{"order": 1, "serviceEnvironment": service}],
-        "computeEnvironmentOrder": [{"order": 1, "computeEnvironment": compute}],
-    }
+    orders = orders_of(service) | {"computeEnvironmentOrder": [{"order": 1, "computeEnvironment": compute}]}
 
     def made(kind: str | None, *names: str) -> str:
         members = {name: orders[name] for name in names} | ({"jobQueueType": kind} if kind else {})
@@ -102,6 +105,14 @@ def test_a_queue_has_environments_of_its_type_only(training: Training) -> None:
     assert shown["serviceEnvironmentOrder"] == [{"order": 1, "serviceEnvironment": arn}]
     assert shown["computeEnvironmentOrder"] == []
     definition = training.definition(["true"])
+    managed = training.service_environment(capacityLimits=[{"maxCapacity": 1, "capacityUnit": "ml.m5.large"}])
+    rule = batch.create_scheduling_policy(
+        name=f"for-{managed}", quotaSharePolicy={"idleResourceAssignmentStrategy": "FIFO"}
+    )["arn"]
+    asked = {"jobQueueName": "odd", "priority": 1, "jobQueueType": "SAGEMAKER_TRAINING", "schedulingPolicyArn": rule}
+    assert "by instance type" in refused(batch.create_job_queue, **asked, **orders_of(service))
+    training.service_queue(managed, schedulingPolicyArn=rule)
+    assert "no other job queue" in refused(batch.create_job_queue, **asked, **orders_of(managed))
     text = refused(batch.submit_job, jobName="x", jobQueue=queue, jobDefinition=definition)
     assert "service jobs only" in text
     other = training.queue()

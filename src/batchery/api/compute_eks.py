@@ -2,7 +2,7 @@
 engine like all others, as pods (decision 064).
 
 Sources: API_EksConfiguration, API_EksAccessEntry, API_ComputeResource ("required for Amazon EKS"), user guide "Amazon
-EKS compute environments". All texts are ours.
+EKS compute environments". Texts were seen in answers of AWS, but for those marked "ours".
 """
 
 import re
@@ -13,33 +13,41 @@ from msgspec.structs import replace
 
 from batchery.api.shapes import ComputeResource, EksConfiguration
 
-_CLUSTER: Final = re.compile(r"arn:aws[a-z-]*:eks:[a-z0-9-]+:\d{12}:cluster/[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
+_CLUSTER: Final = re.compile(r"arn:aws[a-z-]*:eks:(?P<region>[a-z0-9-]+):\d{12}:cluster/[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 #: What becomes of the wish for an access entry; what the cluster has is not known.
 _ENTRIES: Final = {"ENABLED": "ACTIVE", "DISABLED": "INACTIVE"}
+LONGEST_NAMESPACE: Final = 63
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
-def eks_problems(eks: EksConfiguration) -> Iterator[str]:
-    """Of the configuration itself."""
+def eks_problems(eks: EksConfiguration, region: str) -> Iterator[str]:
+    """Of the configuration itself. ``region``: of the environment."""
     name = eks.kubernetes_namespace
-    if _CLUSTER.fullmatch(eks.eks_cluster_arn) is None:
-        yield "eksClusterArn must be the ARN of an Amazon EKS cluster."
-    if len(name) >= 64 or _NAMESPACE.fullmatch(name) is None:
-        yield "kubernetesNamespace must be less than 64 lower-case letters, digits or hyphens, no hyphen at its ends."
-    if name == "default" or name.startswith("kube-"):
-        yield f"kubernetesNamespace {name} can't be used: it must not be default nor start with kube-."
+    cluster = _CLUSTER.fullmatch(eks.eks_cluster_arn)
+    if cluster is None:
+        yield "eksClusterArn must be an EKS cluster ARN."
+    elif cluster["region"] != region:
+        yield "eksClusterArn must be in the same AWS region as the compute environment."
+    if len(name) > LONGEST_NAMESPACE:
+        yield f"kubernetesNamespace must less than or equal to {LONGEST_NAMESPACE} characters long."
+    if _NAMESPACE.fullmatch(name) is None:
+        yield "kubernetesNamespace must be a valid Kubernetes namespace."
+    if name == "default":
+        yield "kubernetesNamespace cannot be the default Kubernetes namespace."
+    if name.startswith("kube-"):
+        yield "kubernetesNamespace cannot be a reserved Kubernetes system namespace."
 
 
 def resources_on_eks(resources: ComputeResource) -> Iterator[str]:
     """What EKS asks of the resources more than ECS does."""
     if resources.type not in ("EC2", "SPOT"):
-        yield f"{resources.type} is not applicable for EKS."
+        yield "Supported compute types for EKS compute environments are [EC2, SPOT]."
     if resources.allocation_strategy is None:
-        yield "allocationStrategy is required for EKS compute environments."
+        yield "allocationStrategy is required for EKS Compute Environments."
     if resources.allocation_strategy == "BEST_FIT":
-        yield "BEST_FIT is not supported for EKS compute environments."
+        yield "BEST_FIT is not supported for EKS compute environments."  # ours
     if resources.desired_vcpus is not None:
-        yield "desiredvCpus is not applicable for EKS."
+        yield "desiredvCpus is not applicable for EKS."  # ours
 
 
 def shown(eks: EksConfiguration | None) -> EksConfiguration | None:

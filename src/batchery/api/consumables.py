@@ -1,7 +1,8 @@
 """Consumable resources: Create, Update, Delete, Describe, List, and which jobs ask for one.
 
-Sources: API_CreateConsumableResource and its neighbours; user guide, "Resource-aware scheduling". Texts are ours: AWS
-documents none. What is in use, and what a `clientToken` does, is the core's. Decision 150.
+Sources: API_CreateConsumableResource and its neighbours; user guide, "Resource-aware scheduling". Texts are ours, but
+for names and totals, which were seen in answers of AWS. What is in use, and what a `clientToken` does, is the core's.
+Decision 150.
 """
 
 from typing import Final
@@ -28,7 +29,7 @@ from batchery.core import query
 from batchery.core.messages import CreateConsumable, DeleteConsumable, Refused, UpdateConsumable
 from batchery.core.named import NON_REPLENISHABLE, REPLENISHABLE, Consumable
 from batchery.core.query import Stock
-from batchery.spec.consumables import asked_for
+from batchery.spec.consumables import TWICE, asked_for
 from batchery.spec.names import NAME, consumable_arn
 
 _OPERATIONS: Final = ("SET", "ADD", "REMOVE")
@@ -46,7 +47,7 @@ async def create_consumable_resource(
     if ask.tags:
         call.allow("batch:TagResource", arn)
     if NAME.fullmatch(name) is None:
-        raise call.refuse("Consumable resource name should match a valid pattern.")
+        raise call.refuse("ConsumableResource name should match a valid pattern.")
     kind = ask.resource_type or REPLENISHABLE
     if kind not in (REPLENISHABLE, NON_REPLENISHABLE):
         raise call.refuse(f"resourceType must be {REPLENISHABLE} or {NON_REPLENISHABLE}, not {kind}")
@@ -87,7 +88,7 @@ async def update_consumable_resource(
 
 def _quantity(call: Call, member: str, value: int) -> int:
     if value < 0:
-        raise call.refuse(f"{member} must not be negative")
+        raise call.refuse(f"{member} cannot be a negative number.")
     return value
 
 
@@ -202,7 +203,7 @@ def units(call: Call, *groups: tuple[int, ConsumableResourceProperties | None]) 
             if consumable is None:
                 raise Refused(f"ConsumableResource {ref} not found.")
             if consumable.arn in mine:
-                raise Refused(f"Consumable resource {ref} is given more than once", True)
+                raise Refused(TWICE, True)
             mine[consumable.arn] = quantity
         for arn, quantity in mine.items():
             found[arn] = found.get(arn, 0) + quantity

@@ -1,7 +1,8 @@
 """CreateSchedulingPolicy, UpdateSchedulingPolicy, DeleteSchedulingPolicy, Describe- and ListSchedulingPolicies.
 
 Form is judged here; names, kinds and use by queues are `core.policies`'s. What a fairsharePolicy does is in
-`core.fairshare`. Sources: API_CreateSchedulingPolicy, API_FairsharePolicy, API_ShareAttributes. The texts are ours.
+`core.fairshare`. Sources: API_CreateSchedulingPolicy, API_FairsharePolicy, API_ShareAttributes. Texts were seen in
+answers of AWS, but for those marked "ours".
 """
 
 import re
@@ -37,8 +38,9 @@ LONGEST_WINDOW: Final = 604_800  #: s
 MOST_RESERVED: Final = 99  #: percent
 LEAST_WEIGHT: Final = 0.0001
 MOST_WEIGHT: Final = 999.9999
-#: Of a policy's entries; SubmitJob's may end in an asterisk too.
-SHARE: Final = re.compile(r"[A-Za-z0-9]{1,255}\*?|\*")
+#: Of a policy's entries; SubmitJob's may end in an asterisk too. The reference says letters and digits; AWS takes
+#: hyphens and underscores as well.
+SHARE: Final = re.compile(r"[A-Za-z0-9_-]{1,255}\*?|\*")
 
 
 class Sent(Structure, kw_only=True):
@@ -137,7 +139,7 @@ def _policy(call: Call, arn: str, name: str, sent: Sent) -> SchedulingPolicy:
     fair, doc = sent.fairshare_policy or FairsharePolicy(), msgspec.json.encode(sent).decode()
     if sent.quota_share_policy is not None:
         if sent.fairshare_policy is not None:
-            raise call.refuse("Only one of fairsharePolicy and quotaSharePolicy can be set")
+            raise call.refuse("A scheduling policy can have either fairsharePolicy or quotaSharePolicy, but not both.")
         return SchedulingPolicy(arn, name, call.realm, QUOTA, doc)
     most = call.service.config.limits.share_identifiers
     for text in _problems(fair, most):
@@ -159,21 +161,23 @@ def _policy(call: Call, arn: str, name: str, sent: Sent) -> SchedulingPolicy:
 
 def _problems(fair: FairsharePolicy, most: int) -> Iterator[str]:
     if not 0 <= (fair.share_decay_seconds or 0) <= LONGEST_WINDOW:
-        yield f"shareDecaySeconds must be between 0 and {LONGEST_WINDOW}"
+        yield f"shareDecaySeconds must be between 0 and {LONGEST_WINDOW}"  # ours
     if not 0 <= (fair.compute_reservation or 0) <= MOST_RESERVED:
-        yield f"computeReservation must be between 0 and {MOST_RESERVED}"
+        yield f"computeReservation must be between 0 and {MOST_RESERVED}"  # ours
     entries = fair.share_distribution or []
     if len(entries) > most:
-        yield f"shareDistribution can have at most {most} share identifiers"
+        yield f"ShareDistribution size cannot be greater than {most}."
     for entry in entries:
         if SHARE.fullmatch(entry.share_identifier) is None:
-            yield f"shareIdentifier {entry.share_identifier} must be 1 to 255 letters and digits, and may end in *"
+            yield "ShareIdentifier name should match a valid pattern."
         if entry.weight_factor is not None and not LEAST_WEIGHT <= entry.weight_factor <= MOST_WEIGHT:
-            yield f"weightFactor must be between {LEAST_WEIGHT} and {MOST_WEIGHT}"
+            yield f"Weight factor should be between {LEAST_WEIGHT} and {MOST_WEIGHT}."
     before: str | None = None
     for name in sorted((entry.share_identifier for entry in entries), key=_by_stem):
-        if before is not None and (name == before or (before.endswith("*") and name.startswith(before[:-1]))):
-            yield f"Share identifiers must not overlap: {name} is covered by {before}"
+        if name == before:
+            yield "Cannot have two or more identical shareIdentifiers."
+        elif before is not None and before.endswith("*") and name.startswith(before[:-1]):
+            yield f"Share identifier {name} matches another share identifier {before}."
         before = name
 
 

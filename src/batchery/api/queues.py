@@ -27,12 +27,11 @@ from batchery.api.shapes import (
 )
 from batchery.api.tags import check_tags
 from batchery.api.timelimits import limits_of, limits_shown
-from batchery.api.unsupported import unsupported
 from batchery.core import query
 from batchery.core.instances import SERVICE
 from batchery.core.messages import CreateQueue, DeleteQueue, UpdateQueue
 from batchery.core.model import ENABLED, Environment, Queue
-from batchery.spec.names import NAME, SERVICE_ENVIRONMENT, batch_arn, environment_arn, queue_arn
+from batchery.spec.names import NAME, SCHEDULING_POLICY, SERVICE_ENVIRONMENT, batch_arn, environment_arn, queue_arn
 
 _TYPES: Final = {
     "EC2": "ECS",
@@ -64,6 +63,7 @@ async def create_job_queue(call: Call, ask: CreateJobQueueRequest) -> CreateJobQ
     else:
         order = _order(call, ask.compute_environment_order or [], "batch:CreateJobQueue")
     if ask.scheduling_policy_arn:
+        _check_policy_arn(call, ask.scheduling_policy_arn)
         call.allow("batch:CreateJobQueue", ask.scheduling_policy_arn)
     queue = Queue(
         arn=arn,
@@ -97,6 +97,7 @@ async def update_job_queue(call: Call, ask: UpdateJobQueueRequest) -> UpdateJobQ
         order = _services(call, ask.service_environment_order, "batch:UpdateJobQueue")
     response = UpdateJobQueueResponse(job_queue_name=queue.name, job_queue_arn=queue.arn)
     if ask.scheduling_policy_arn:
+        _check_policy_arn(call, ask.scheduling_policy_arn)
         call.allow("batch:UpdateJobQueue", ask.scheduling_policy_arn)
     command = UpdateQueue(
         queue.arn,
@@ -163,11 +164,16 @@ def _arn(call: Call, ref: str) -> str:
 
 
 def _check_type(call: Call, ask: CreateJobQueueRequest) -> None:
-    if ask.job_queue_type not in (None, *_TYPES.values()):
-        raise unsupported(call, f"jobQueueType {ask.job_queue_type}")
-    if ask.service_environment_order and ask.job_queue_type != SERVICE:
-        raise call.refuse(f"serviceEnvironmentOrder needs a jobQueueType of {SERVICE}")  # ours
-    _check_family(call, ask, ask.job_queue_type or "")
+    kind = ask.job_queue_type or ""
+    if kind == SERVICE and not ask.service_environment_order:
+        raise call.refuse(f"Job queues of type {SERVICE} must have serviceEnvironmentOrder.")
+    if ask.service_environment_order and kind != SERVICE:
+        raise call.refuse(
+            "CreateJobQueue requires either setting computeEnvironmentOrder or setting serviceEnvironmentOrder along "
+            f"with a supported jobQueueType. The jobQueueType provided is {kind or 'ECS'}, which is incompatible with "
+            "the provided serviceEnvironmentOrder."
+        )
+    _check_family(call, ask, kind)
 
 
 def _check_family(call: Call, ask: CreateJobQueueRequest | UpdateJobQueueRequest, kind: str) -> None:
@@ -189,11 +195,18 @@ def _services(call: Call, wanted: list[ServiceEnvironmentOrder], action: str) ->
     if pairs:
         call.allow(action, *(arn for _, arn in pairs))
     most = call.service.config.limits.services_per_queue
-    if not 1 <= len(pairs) <= most:
-        raise call.refuse(f"serviceEnvironmentOrder must have 1 to {most} service environments")  # ours
+    if not pairs:
+        raise call.refuse(f"Job queues of type {SERVICE} must have serviceEnvironmentOrder.")
+    if len(pairs) > most:
+        raise call.refuse(f"Job queue can only have {most} service environment{'s' if most > 1 else ''}.")
     if len({arn for _, arn in pairs}) < len(pairs) or len({number for number, _ in pairs}) < len(pairs):
         raise call.refuse("serviceEnvironmentOrder must not have an environment or an order twice")  # ours
     return tuple(pairs)
+
+
+def _check_policy_arn(call: Call, arn: str) -> None:
+    if f":{SCHEDULING_POLICY}/" not in arn:
+        raise call.refuse("Only scheduling policy Arn can be allowed.")
 
 
 def _check_priority(call: Call, priority: int | None) -> None:

@@ -1,14 +1,13 @@
 """CreateQuotaShare, UpdateQuotaShare, DeleteQuotaShare, DescribeQuotaShare, ListQuotaShares.
 
 Form is judged here; transitions are `core.quotaset`'s, what shares mean to jobs `core.quotas`'s.
-Sources: API_CreateQuotaShare and its structures. Texts are ours.
+Sources: API_CreateQuotaShare and its structures; user guide, "Quota shares". Texts are ours but for those that
+service environments share.
 """
-
-from typing import Final
 
 from batchery.api.call import Call, operation
 from batchery.api.describing import select
-from batchery.api.serviceenvironments import MOST_CAPACITY
+from batchery.api.serviceenvironments import MOST_CAPACITY, MOST_LIMITS, is_instance_type, unknown_unit
 from batchery.api.shapes import (
     CreateQuotaShareRequest,
     CreateQuotaShareResponse,
@@ -27,13 +26,10 @@ from batchery.api.shapes import (
 )
 from batchery.api.tags import check_tags
 from batchery.core import query
-from batchery.core.instances import NUM_INSTANCES
 from batchery.core.messages import CreateQuota, DeleteQuota, UpdateQuota
 from batchery.core.model import ENABLED
 from batchery.core.shares import BORROW, QuotaShare
 from batchery.spec.names import NAME
-
-MOST_LIMITS: Final = 5  #: user guide, "Quota shares"
 
 
 @operation
@@ -161,13 +157,17 @@ def _check_borrowing(call: Call, strategy: str, limit: int | None) -> None:
 
 
 def _limits(call: Call, limits: list[QuotaShareCapacityLimit]) -> tuple[tuple[str, int], ...]:
-    if not 1 <= len(limits) <= MOST_LIMITS:
-        raise call.refuse(f"capacityLimits must have 1 to {MOST_LIMITS} limits")
+    if not limits:
+        raise call.refuse("Capacitylimits are required.")
+    if len(limits) > MOST_LIMITS:
+        raise call.refuse(f"Number of capacity limits exceeds {MOST_LIMITS}.")
     found: dict[str, int] = {}
     for limit in limits:
         if not 0 <= limit.max_capacity <= MOST_CAPACITY:
             raise call.refuse(f"maxCapacity must be between 0 and {MOST_CAPACITY}")
-        if limit.capacity_unit in found or limit.capacity_unit == NUM_INSTANCES:
-            raise call.refuse("capacityLimits of a quota share are by instance type, each named once")
+        if not is_instance_type(limit.capacity_unit):
+            raise call.refuse(unknown_unit(limit.capacity_unit))
+        if limit.capacity_unit in found:
+            raise call.refuse(f"capacityLimits must not name capacityUnit {limit.capacity_unit} twice")
         found[limit.capacity_unit] = 1000 * limit.max_capacity
     return tuple(found.items())

@@ -1,8 +1,8 @@
 """CreateServiceEnvironment, UpdateServiceEnvironment, DeleteServiceEnvironment, DescribeServiceEnvironments.
 
 A service environment is an environment whose vCPUs are instances (core/instances.py): state, status and what is refused
-when are `core.resources`'s. Sources: API_CreateServiceEnvironment, API_CapacityLimit. Texts are ours but for those of
-compute environments.
+when are `core.resources`'s. Sources: API_CreateServiceEnvironment, API_CapacityLimit. Texts were seen in answers of
+AWS, but for those marked "ours".
 """
 
 import re
@@ -32,7 +32,8 @@ from batchery.core.model import ENABLED, Environment
 from batchery.spec.names import NAME, SERVICE_ENVIRONMENT, batch_arn
 
 MOST_CAPACITY: Final = 1_000_000_000
-_UNIT: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TYPE: Final = re.compile(r"ml\.[a-z0-9-]{1,60}\.[a-z0-9-]{1,60}")  #: of an instance
+MOST_LIMITS: Final = 5
 
 
 @operation
@@ -45,7 +46,7 @@ async def create_service_environment(
     if ask.tags:
         call.allow("batch:TagResource", arn)
     if NAME.fullmatch(name) is None:
-        raise call.refuse("Service Environment name should match a valid pattern.")
+        raise call.refuse("Service environment name should match a valid pattern.")
     check_tags(call, ask.tags)
     most, units = capacity_of(call, ask.capacity_limits)
     environment = Environment(
@@ -80,7 +81,7 @@ async def update_service_environment(
         most, units = capacity_of(call, ask.capacity_limits)
         if bool(units) != bool(found.units):
             raise call.refuse(
-                f"capacityLimits in {NUM_INSTANCES} can not become limits by instance type, nor these that"
+                f"capacityLimits in {NUM_INSTANCES} can not become limits by instance type, nor these that"  # ours
             )
     response = UpdateServiceEnvironmentResponse(service_environment_name=found.name, service_environment_arn=found.arn)
     command = UpdateEnvironment(
@@ -142,17 +143,31 @@ def _doc(limits: list[CapacityLimit]) -> str:
 def capacity_of(call: Call, limits: list[CapacityLimit]) -> tuple[int, tuple[tuple[str, int], ...]]:
     """Thousandths of instances in all, and by type where the limits are by type. Raises ApiError."""
     if not limits:
-        raise call.refuse("capacityLimits must have at least one limit")
+        raise call.refuse("Capacitylimits are required.")
+    if len(limits) > MOST_LIMITS:
+        raise call.refuse(f"Number of capacity limits exceeds {MOST_LIMITS}.")
     found: dict[str, int] = {}
     for limit in limits:
         unit = limit.capacity_unit or NUM_INSTANCES
-        if limit.max_capacity is None or not 0 <= limit.max_capacity <= MOST_CAPACITY:
-            raise call.refuse(f"maxCapacity must be between 0 and {MOST_CAPACITY}")
-        if _UNIT.fullmatch(unit) is None:
-            raise call.refuse(f"capacityUnit must be {NUM_INSTANCES} or an instance type, not {unit}")
+        if not is_instance_type(unit) and unit != NUM_INSTANCES:
+            raise call.refuse(unknown_unit(unit, NUM_INSTANCES))
+        if limit.max_capacity is None or limit.max_capacity <= 0:
+            raise call.refuse("Max capacity must be more than 0.")
+        if limit.max_capacity > MOST_CAPACITY:
+            raise call.refuse(f"maxCapacity must be at most {MOST_CAPACITY}")  # ours
         if unit in found:
-            raise call.refuse(f"capacityLimits must not name capacityUnit {unit} twice")
+            raise call.refuse(f"capacityLimits must not name capacityUnit {unit} twice")  # ours
         found[unit] = 1000 * limit.max_capacity
     if NUM_INSTANCES in found and len(found) > 1:
-        raise call.refuse(f"capacityLimits are in {NUM_INSTANCES}, or by instance type, not both")
+        raise call.refuse("Capacity units must specify either number of instances OR instance type, but not both")
     return sum(found.values()), () if NUM_INSTANCES in found else tuple(found.items())
+
+
+def is_instance_type(unit: str) -> bool:
+    """Whether it looks like one of SageMaker's. AWS knows a list, which grows."""
+    return _TYPE.fullmatch(unit) is not None
+
+
+def unknown_unit(unit: str, *others: str) -> str:
+    """AWS lists every type it knows; the opening words are the ones that clients can match."""
+    return f"{unit} is unknown capacity unit in [{', '.join((*others, 'an instance type such as ml.m5.large'))}]"

@@ -27,6 +27,7 @@ from batchery.core.model import DELETING, ENABLED, INVALID, Queue, task_ref
 from batchery.core.shares import FAIR, NO_SHARE, NOT_FAIR, QUOTA
 from batchery.spec.names import JOB_NAME, name_of, service_job_arn
 from batchery.spec.service import MOST_PRIORITY, check_form, check_runs, payload_of, shape_of, template_of
+from batchery.spec.submission import check_share
 
 
 @operation
@@ -92,6 +93,7 @@ def _share(call: Call, ask: SubmitServiceJobRequest, queue: Queue) -> str:
         return ""
     if not ask.share_identifier:
         raise Refused(NO_SHARE)
+    check_share(ask.share_identifier)
     return ask.share_identifier
 
 

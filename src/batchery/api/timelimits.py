@@ -1,6 +1,7 @@
 """jobStateTimeLimitActions of a job queue, checked, and as they are shown.
 
-Source: API_JobStateTimeLimitAction; user guide, "Automatic remediation with jobStateTimeLimitActions". Texts are ours.
+Source: API_JobStateTimeLimitAction; user guide, "Automatic remediation with jobStateTimeLimitActions". Texts were
+seen in answers of AWS, but for those marked "ours".
 """
 
 from typing import Final
@@ -25,15 +26,16 @@ def limits_of(
     for item in wanted:
         reason = item.reason.partition(" - ")[0]
         if reason not in known:
-            raise call.refuse(f"reason of jobStateTimeLimitActions must be one of {', '.join(known)}, not {reason}")
+            raise call.refuse(
+                f"reason of jobStateTimeLimitActions must be one of {', '.join(known)}, not {reason}"
+            )  # ours
         if reason in seen:
-            raise call.refuse(f"jobStateTimeLimitActions must not name reason {reason} twice")
+            raise call.refuse("Duplicate job state limit actions are not allowed.")
         seen.add(reason)
         if not least <= item.max_time_seconds <= MOST_SECONDS:
-            raise call.refuse(f"maxTimeSeconds must be between {least} and {MOST_SECONDS}")
+            raise call.refuse(f"maxTimeSeconds must be between {least} and {MOST_SECONDS}")  # ours
         if item.action != action:
-            what = "service" if service else "container"
-            raise call.refuse(f"The action of a job queue of {what} jobs must be {action}")
+            raise call.refuse(f"Invalid job action. Valid job actions: [{action}]")
     return tuple(TimeLimit(item.reason, 1000 * item.max_time_seconds, item.action) for item in wanted)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from batchery.core import sites
 from batchery.core.instances import is_service, most_of
 from batchery.core.model import ENABLED, NO_GANGS, UPDATING, VALID, Demand, Environment, Queue, Resources, World
-from batchery.core.queue import MAX_RESOURCE, REQUIREMENT, SERVICE_MAX_RESOURCE
+from batchery.core.queue import MAX_RESOURCE, REQUIREMENT, SERVICE_MAX_RESOURCE, UNSUPPORTED
 
 TOO_MANY_VCPUS: Final = (
     f"{MAX_RESOURCE} - CE(s) associated with the job queue cannot meet the CPU requirement of the job."
@@ -22,9 +22,7 @@ TOO_LARGE: Final = (
     "that can be met by the CE(s) attached to the job queue."
 )
 
-NOT_MULTI_NODE: Final = (
-    "MISCONFIGURATION:EC2_INSTANCE_CONFIGURATION_UNSUPPORTED - CE(s) of this kind cannot run multi-node parallel jobs."
-)
+NOT_MULTI_NODE: Final = f"{UNSUPPORTED} - CE(s) of this kind cannot run multi-node parallel jobs."
 
 
 def could_ever(world: World, environment: Environment, demand: Demand) -> str:

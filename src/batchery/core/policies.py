@@ -47,9 +47,32 @@ def check_policy(world: World, realm: Realm, queue: Queue, arn: str) -> None:
     """Whether a queue, as it is to be, may have this policy."""
     policy = world.policies.get(arn)
     if policy is None or policy.realm != realm:
-        raise Refused(f"{arn} does not exist")  # ours
+        raise Refused(f"SchedulingPolicy {arn} not found.")
     if policy.kind == QUOTA and queue.type != SERVICE:
-        raise Refused(f"A quotaSharePolicy needs a job queue of type {SERVICE}", True)  # ours
+        raise Refused("Quota Management feature is only supported for SageMaker Training job queues.", True)
+
+
+def check_environments(world: World, queue: Queue) -> None:
+    """Whether a queue, as it is to be, may have its environments: where instances are limited by type one queue has
+    them, if that is quota-managed, and it has no others (user guide, "Create quota management resources")."""
+    managed = _is_managed(world, queue)
+    for _, arn in queue.order:
+        others = [
+            other
+            for other in world.queues.values()
+            if other.arn != queue.arn and any(arn == one for _, one in other.order)
+        ]
+        if managed and not world.environments[arn].units:
+            raise Refused(
+                "Capacity limits of a quota-managed queue's service environment must be by instance type", True
+            )
+        if any(managed or _is_managed(world, other) for other in others):
+            raise Refused("A quota-managed job queue shares its service environment with no other job queue", True)
+
+
+def _is_managed(world: World, queue: Queue) -> bool:
+    policy = world.policies.get(queue.policy)
+    return policy is not None and policy.kind == QUOTA
 
 
 def check_replacement(world: World, queue: Queue, arn: str) -> None:

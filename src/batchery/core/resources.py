@@ -58,7 +58,7 @@ from batchery.core.model import (
     Realm,
     World,
 )
-from batchery.core.policies import check_policy, check_replacement
+from batchery.core.policies import check_environments, check_policy, check_replacement
 from batchery.core.replacing import replacing
 
 IN_TRANSITION: Final = frozenset({CREATING, UPDATING, DELETING})
@@ -121,6 +121,7 @@ def create_queue(world: World, cmd: CreateQueue, now: int) -> list[Change]:
     _check_order(world, queue.realm, queue.order, queue.type)
     if queue.policy:
         check_policy(world, queue.realm, queue, queue.policy)
+    check_environments(world, queue)
     return [QueueSet(replace(queue, status=CREATING, created=now)), *_tagged(queue.arn, cmd.tags)]
 
 
@@ -142,6 +143,8 @@ def update_queue(world: World, cmd: UpdateQueue, now: int) -> list[Change]:
         policy=queue.policy if cmd.policy is None else cmd.policy,
         limits=queue.limits if cmd.limits is None else cmd.limits,
     )
+    if cmd.order is not None:
+        check_environments(world, changed)
     return [QueueSet(changed)]
 
 
@@ -175,7 +178,8 @@ def _check_order(world: World, realm: Realm, order: tuple[tuple[int, str], ...],
     for _, arn in order:
         environment = world.environments.get(arn)
         if environment is None or environment.realm != realm or environment.status != VALID:
-            raise Refused("Compute Environments must be created and valid before attaching them to a job queue.")
+            what = "Service environments" if queue_type == SERVICE else "Compute Environments"
+            raise Refused(f"{what} must be created and valid before attaching them to a job queue.")
         families.add(FAMILIES[environment.kind])
         _require(
             is_service(environment) == (queue_type == SERVICE),
@@ -188,11 +192,13 @@ def _check_order(world: World, realm: Realm, order: tuple[tuple[int, str], ...],
         "[ECS_MANAGED_INSTANCES], not mixed.",
     )
     for family in families:
-        _require(
-            queue_type in ("", QUEUE_TYPES[family]),
-            f"A job queue of type {queue_type} can not have compute environments of kind {family}",  # ours
-            wrapped=True,
-        )
+        _require(queue_type in ("", QUEUE_TYPES[family]), _misfit(queue_type, family), wrapped=True)
+
+
+def _misfit(queue_type: str, family: str) -> str:
+    if queue_type == "EKS":
+        return "EKS job queue type must have EKS compute environment."
+    return f"A job queue of type {queue_type} can not have compute environments of kind {family}"  # ours
 
 
 # ---------------------------------------------------------------------------------------------------- environments

@@ -2,26 +2,31 @@
 
 An override replaces the whole list, as AWS's other lists of a job do; one without a list is none. Whether the resources
 exist is the handler's to ask (api/consumables.py). Sources: API_ConsumableResourceRequirement; user guide, "Specify the
-resources needed to run a job" (five of them). Texts are ours.
+resources needed to run a job" (five of them). Texts were seen in answers of AWS, but for those marked "ours".
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from batchery.api.shapes import ConsumableResourceProperties
 from batchery.config import Limits
 from batchery.core.messages import Refused
+
+TWICE: Final = "Cannot have duplicate consumableResource in consumableResourceProperties"
 
 
 def check_consumables(properties: ConsumableResourceProperties | None, limits: Limits) -> None:
     """Each names a resource and a quantity of at least 1, and there are not too many."""
     wanted = (properties.consumable_resource_list if properties else None) or []
     if len(wanted) > limits.consumables_per_job:
-        raise Refused(f"A job can ask for at most {limits.consumables_per_job} consumable resources", True)
+        most = limits.consumables_per_job
+        raise Refused(f"Each ConsumableResourceProperty can have at most {most} consumableResources", True)
     for one in wanted:
         if not one.consumable_resource:
-            raise Refused("consumableResource must be given for each entry of consumableResourceList", True)
+            raise Refused("consumableResource must be given for each entry of consumableResourceList", True)  # ours
         if one.quantity is None or one.quantity < 1:
-            raise Refused(f"The quantity of consumable resource {one.consumable_resource} must be at least 1", True)
+            name = one.consumable_resource
+            raise Refused(f"The quantity of consumable resource {name} must be at least 1", True)  # ours
 
 
 def in_effect(
@@ -42,7 +47,7 @@ def asked_for(groups: Iterable[tuple[int, ConsumableResourceProperties | None]])
         refs = [one.consumable_resource or "" for one in wanted]
         for ref in refs:
             if refs.count(ref) > 1:
-                raise Refused(f"Consumable resource {ref} is given more than once", True)
+                raise Refused(TWICE, True)
         for ref, one in zip(refs, wanted, strict=True):
             sums[ref] = sums.get(ref, 0) + nodes * (one.quantity or 0)
     return list(sums.items())

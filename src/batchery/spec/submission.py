@@ -53,7 +53,7 @@ _PLATFORMS: Final = {
     "EKS_SPOT": ("EKS",),
 }
 #: API_SubmitJob: alphanumerics, with an optional asterisk.
-SHARE_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9]{1,255}\*?")
+SHARE_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,255}\*?")  #: as in a policy (api/policies.py)
 TOO_LONG: Final = "Container Overrides length must be at most {}"
 _encode: Final = msgspec.json.Encoder().encode
 _decoder: Final = msgspec.json.Decoder(Overrides)
@@ -75,10 +75,15 @@ def check_form(ask: SubmitJobRequest, size: int, limits: Limits) -> None:
     check_timeout(ask.timeout, limits)
     check_consumables(ask.consumable_resource_properties_override, limits)
     check_priority("schedulingPriorityOverride", ask.scheduling_priority_override)
-    if ask.share_identifier is not None and SHARE_IDENTIFIER.fullmatch(ask.share_identifier) is None:
-        raise Refused("shareIdentifier must be 1 to 255 letters and digits, and may end in *", True)  # ours
+    if ask.share_identifier is not None:
+        check_share(ask.share_identifier)
     for one in (ask.node_overrides.node_property_overrides if ask.node_overrides else None) or ():
         check_consumables(one.consumable_resource_properties_override, limits)
+
+
+def check_share(identifier: str) -> None:
+    if SHARE_IDENTIFIER.fullmatch(identifier) is None:
+        raise Refused("ShareIdentifier name should match a valid pattern.", True)
 
 
 def array_size(ask: SubmitJobRequest, limits: Limits) -> int:

@@ -35,15 +35,20 @@ def test_an_unmanaged_environment_on_eks_needs_no_role(desk: Any) -> None:
 @pytest.mark.parametrize(
     ("eks", "resources", "text"),
     [
-        ({"eksClusterArn": "mine"}, {}, "eksClusterArn must be the ARN of an Amazon EKS cluster."),
-        ({"kubernetesNamespace": "default"}, {}, "can't be used"),
-        ({"kubernetesNamespace": "kube-system"}, {}, "can't be used"),
-        ({"kubernetesNamespace": "a" * 64}, {}, "less than 64"),
-        ({"kubernetesNamespace": "-a"}, {}, "no hyphen at its ends"),
-        ({}, {"allocationStrategy": None}, "allocationStrategy is required for EKS"),
+        ({"eksClusterArn": "mine"}, {}, "eksClusterArn must be an EKS cluster ARN."),
+        (
+            {"eksClusterArn": CLUSTER.replace("us-east-1", "eu-west-1")},
+            {},
+            "eksClusterArn must be in the same AWS region as the compute environment.",
+        ),
+        ({"kubernetesNamespace": "default"}, {}, "cannot be the default Kubernetes namespace"),
+        ({"kubernetesNamespace": "kube-system"}, {}, "cannot be a reserved Kubernetes system namespace."),
+        ({"kubernetesNamespace": "a" * 64}, {}, "must less than or equal to 63 characters long."),
+        ({"kubernetesNamespace": "-a"}, {}, "must be a valid Kubernetes namespace."),
+        ({}, {"allocationStrategy": None}, "allocationStrategy is required for EKS Compute Environments."),
         ({}, {"allocationStrategy": "BEST_FIT"}, "BEST_FIT is not supported for EKS"),
         ({}, {"desiredvCpus": 1}, "desiredvCpus is not applicable for EKS."),
-        ({}, {"type": "FARGATE"}, "FARGATE is not applicable for EKS."),
+        ({}, {"type": "FARGATE"}, "Supported compute types for EKS compute environments are [EC2, SPOT]."),
         ({}, {"ec2Configuration": [{"imageType": "ECS_AL2"}]}, "Invalid imageType"),
     ],
 )

@@ -94,7 +94,7 @@ def test_an_unmanaged_environment_has_the_vcpus_it_names_or_the_hosts(desk: Any,
         ({"type": "UNMANAGED", "serviceRole": ROLE, "unmanagedvCpus": 0}, "unmanagedvCpus must be at least 1."),
         (
             {"eksConfiguration": {"eksClusterArn": "arn:x", "kubernetesNamespace": "n"}},
-            "eksClusterArn must be the ARN of an Amazon EKS cluster.",
+            "eksClusterArn must be an EKS cluster ARN.",
         ),
         ({"tags": {"aws:a": "b"}}, "reserved"),
     ],

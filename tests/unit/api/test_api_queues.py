@@ -100,19 +100,24 @@ def test_names(desk: Any, env: str, name: str) -> None:
             "Compute Environments must be created and valid before attaching them to a job queue.",
         ),
         ("tags", {"aws:x": "y"}, "reserved: aws:x"),
-        ("schedulingPolicyArn", f"{ACCOUNT}:scheduling-policy/p", "scheduling-policy/p does not exist"),
+        (
+            "schedulingPolicyArn",
+            f"{ACCOUNT}:scheduling-policy/p",
+            f"SchedulingPolicy {ACCOUNT}:scheduling-policy/p not found.",
+        ),
+        ("schedulingPolicyArn", f"{ACCOUNT}:job-queue/p", "Only scheduling policy Arn can be allowed."),
         (
             "serviceEnvironmentOrder",
             [{"order": 1, "serviceEnvironment": "s"}],
-            "serviceEnvironmentOrder needs a jobQueueType of SAGEMAKER_TRAINING",
+            "The jobQueueType provided is ECS, which is incompatible with the provided serviceEnvironmentOrder.",
         ),
         (
             "jobStateTimeLimitActions",
             [{"reason": "x", "state": "RUNNABLE", "maxTimeSeconds": 600, "action": "CANCEL"}],
             "reason of jobStateTimeLimitActions must be one of",
         ),
-        ("jobQueueType", "EKS", "A job queue of type EKS can not have compute environments of kind FARGATE"),
-        ("jobQueueType", "SAGEMAKER_TRAINING", "has a serviceEnvironmentOrder only"),
+        ("jobQueueType", "EKS", "EKS job queue type must have EKS compute environment."),
+        ("jobQueueType", "SAGEMAKER_TRAINING", "queues of type SAGEMAKER_TRAINING must have serviceEnvironmentOrder."),
         ("jobQueueType", "ECS", "ECS can not have compute environments of kind FARGATE"),
     ],
 )
@@ -186,7 +191,9 @@ def test_an_update_is_held_to_the_same_rules(desk: Any, env: str) -> None:
     queue(desk)
     assert "at least 0" in desk.refused("UpdateJobQueue", jobQueue="q", priority=-2)
     assert "At least one" in desk.refused("UpdateJobQueue", jobQueue="q", computeEnvironmentOrder=[])
-    assert "FIFO job queue" in desk.refused("UpdateJobQueue", jobQueue="q", schedulingPolicyArn="arn:x")
+    assert "FIFO job queue" in desk.refused(
+        "UpdateJobQueue", jobQueue="q", schedulingPolicyArn=f"{ACCOUNT}:scheduling-policy/p"
+    )
 
 
 def test_a_queue_is_deleted_after_it_was_disabled(desk: Any, env: str) -> None:

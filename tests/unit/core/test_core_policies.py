@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.unit.core.building import HOME, Batch, arn, fair
+from tests.unit.core.test_core_services import LARGE, service_environment
 
 from batchery.core.messages import CreatePolicy, DeletePolicy, Refused, Submit, Tag, UpdatePolicy, UpdateQueue
 from batchery.core.model import Realm, TimeLimit
@@ -66,10 +67,27 @@ def test_what_is_refused_of_policies(batch: Batch) -> None:
 
 def test_a_queue_needs_a_policy_that_is_there(batch: Batch) -> None:
     batch.send(CreatePolicy(quota()), CreatePolicy(replace(fair("far"), realm=Realm("9", "r"))))
-    for name, words in (("none", "does not exist"), ("far", "does not exist"), ("quota", "SAGEMAKER_TRAINING")):
+    for name, words in (("none", "none not found"), ("far", "far not found"), ("quota", "SageMaker")):
         with pytest.raises(Refused, match=words):
             batch.queue("shared", policy=arn("scheduling-policy", name))
-    batch.queue("service", type="SAGEMAKER_TRAINING", policy=arn("scheduling-policy", "quota"))
+
+
+def test_a_quota_managed_queue_has_its_service_environment_to_itself(batch: Batch) -> None:
+    rule = {"type": "SAGEMAKER_TRAINING", "policy": arn("scheduling-policy", "quota")}
+    batch.send(CreatePolicy(quota()))
+    by_type, plain = service_environment(batch, units={LARGE: 1}), service_environment(batch, name="plain")
+    with pytest.raises(Refused, match="by instance type"):
+        batch.queue("first", plain, **rule)
+    first = batch.queue("first", by_type, **rule)
+    with pytest.raises(Refused, match="no other job queue"):
+        batch.queue("second", by_type, **rule)
+    with pytest.raises(Refused, match="no other job queue"):
+        batch.queue("third", by_type, type="SAGEMAKER_TRAINING")
+    fifo = batch.queue("fourth", plain, type="SAGEMAKER_TRAINING")
+    assert "no other job queue" in refused(batch, UpdateQueue(fifo, order=((1, by_type),)))
+    assert "by instance type" in refused(batch, UpdateQueue(first, order=((1, plain),)))
+    batch.send(UpdateQueue(first, priority=3, order=((2, by_type),)))
+    assert batch.world.queues[first].order == ((2, by_type),)
 
 
 def test_a_policy_is_replaced_by_one_of_its_kind_and_by_nothing_else(batch: Batch) -> None:
@@ -80,8 +98,9 @@ def test_a_policy_is_replaced_by_one_of_its_kind_and_by_nothing_else(batch: Batc
     assert batch.world.queues[queue].policy == other
     assert "FIFO" in refused(batch, UpdateQueue(batch.main, policy=other))
     assert "removed" in refused(batch, UpdateQueue(queue, policy=""))
-    assert "does not exist" in refused(batch, UpdateQueue(queue, policy=arn("scheduling-policy", "none")))
-    service = batch.queue("service", type="SAGEMAKER_TRAINING", policy=arn("scheduling-policy", "quota"))
+    assert "not found" in refused(batch, UpdateQueue(queue, policy=arn("scheduling-policy", "none")))
+    environment = service_environment(batch, units={LARGE: 1})
+    service = batch.queue("service", environment, type="SAGEMAKER_TRAINING", policy=arn("scheduling-policy", "quota"))
     assert "same kind" in refused(batch, UpdateQueue(service, policy=other))
     batch.send(UpdateQueue(service, limits=(TimeLimit("r", 600_000, "TERMINATE"),)))
     assert batch.world.queues[service].limits == (TimeLimit("r", 600_000, "TERMINATE"),)

@@ -23,7 +23,7 @@ def properties(*units: tuple[str | None, int | None]) -> ConsumableResourcePrope
         ([("", 1)], "consumableResource must be given"),
         ([("a", None)], "quantity of consumable resource a must be at least 1"),
         ([("a", 0)], "quantity of consumable resource a must be at least 1"),
-        ([(name, 1) for name in "abcdef"], "at most 5 consumable resources"),
+        ([(name, 1) for name in "abcdef"], "can have at most 5 consumableResources"),
     ],
 )
 def test_form(units: list[Any], words: str) -> None:
@@ -52,5 +52,5 @@ def test_units_are_counted_for_each_node() -> None:
         ("a", 16),
         ("b", 2),
     ]
-    with pytest.raises(Refused, match="a is given more than once"):
+    with pytest.raises(Refused, match="duplicate consumableResource"):
         asked_for([(1, properties(("a", 1), ("a", 2)))])

@@ -62,7 +62,7 @@ def test_what_definitions_and_jobs_show_is_what_was_sent(seats: Any) -> None:
 
 def test_a_resource_is_named_once_by_name_or_arn(seats: Any) -> None:
     for twice in (asking(("seats", 1), (SEATS, 2)), asking((SEATS, 1), (SEATS, 1))):
-        words = "is given more than once"
+        words = "Cannot have duplicate consumableResource in consumableResourceProperties"
         assert words in seats.refused("RegisterJobDefinition", **form(twice))
         members = {"jobName": "j", "jobQueue": "default", "jobDefinition": "s"}
         assert words in seats.refused("SubmitJob", **members, consumableResourcePropertiesOverride=twice)
