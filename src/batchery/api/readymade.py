@@ -16,7 +16,7 @@ from batchery.core.model import ENABLED, VALID, Environment, Queue, Realm
 from batchery.spec.names import environment_arn, queue_arn
 
 READY_MADE: Final = "ready-made"
-_NAME: Final = "default"
+READY_MADE_NAME: Final = "default"
 
 
 def host_vcpus() -> int:
@@ -26,9 +26,9 @@ def host_vcpus() -> int:
     return os.cpu_count() or 1
 
 
-def ensure_realm_command(realm: Realm, host_vcpus: int, now: int, uuid: str) -> EnsureRealm:
-    """``uuid``: of the environment; ``now``: ms since the epoch."""
-    resources = ComputeResource(
+def ready_made_resources(host_vcpus: int) -> ComputeResource:
+    """Of the environment."""
+    return ComputeResource(
         type="EC2",
         allocation_strategy="BEST_FIT_PROGRESSIVE",
         min_vcpus=0,
@@ -38,10 +38,15 @@ def ensure_realm_command(realm: Realm, host_vcpus: int, now: int, uuid: str) -> 
         security_group_ids=["sg-ready-made"],
         instance_role="ecsInstanceRole",
     )
+
+
+def ensure_realm_command(realm: Realm, host_vcpus: int, now: int, uuid: str) -> EnsureRealm:
+    """``uuid``: of the environment; ``now``: ms since the epoch."""
+    resources = ready_made_resources(host_vcpus)
     doc = ComputeEnvironmentDetail(type="MANAGED", compute_resources=resources, container_orchestration_type="ECS")
     environment = Environment(
-        arn=environment_arn(realm, _NAME),
-        name=_NAME,
+        arn=environment_arn(realm, READY_MADE_NAME),
+        name=READY_MADE_NAME,
         realm=realm,
         kind=resources.type,
         max_vcpus=host_vcpus * 1000,
@@ -54,8 +59,8 @@ def ensure_realm_command(realm: Realm, host_vcpus: int, now: int, uuid: str) -> 
         created=now,
     )
     queue = Queue(
-        arn=queue_arn(realm, _NAME),
-        name=_NAME,
+        arn=queue_arn(realm, READY_MADE_NAME),
+        name=READY_MADE_NAME,
         realm=realm,
         priority=1,
         order=((1, environment.arn),),

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "logs": "logs",
     "keys": "keys",
     "import": "importing",
+    "reset": "reset",
     "doctor": "doctor",
     "demo": "demo",
     "sim": "sim",

@@ -166,17 +166,78 @@ def test_reset_leaves_nothing(
         jobQueueName="mine", priority=1, computeEnvironmentOrder=[{"order": 1, "computeEnvironment": "mine"}]
     )
     batch.create_consumable_resource(consumableResourceName="mine", totalQuantity=1)
-    batch.create_scheduling_policy(name="mine")
+    _quota_managed(batch, eventually)
+    limit = {"reason": "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", "state": "RUNNABLE", "maxTimeSeconds": 600}
+    batch.update_job_queue(jobQueue="default", priority=7, jobStateTimeLimitActions=[limit | {"action": "CANCEL"}])
     job = submit("long", "sleep 600")
     eventually(lambda: batch.describe_jobs(jobs=[job])["jobs"][0]["status"] == "RUNNING", "the job runs")
+    batch.update_compute_environment(computeEnvironment="default", state="DISABLED")
     batchery.reset()
     assert batch.describe_jobs(jobs=[job])["jobs"][0]["status"] == "FAILED"
-    assert [queue["jobQueueName"] for queue in batch.describe_job_queues()["jobQueues"]] == ["default"]
-    environments = batch.describe_compute_environments()["computeEnvironments"]
-    assert [environment["computeEnvironmentName"] for environment in environments] == ["default"]
+    (queue,) = batch.describe_job_queues()["jobQueues"]
+    (environment,) = batch.describe_compute_environments()["computeEnvironments"]
+    assert (queue["jobQueueName"], environment["computeEnvironmentName"]) == ("default", "default")
+    assert (queue["state"], queue["priority"], environment["state"]) == ("ENABLED", 1, "ENABLED")
+    assert "jobStateTimeLimitActions" not in queue
+    assert batch.describe_service_environments()["serviceEnvironments"] == []
     assert batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"] == []
     assert batch.list_consumable_resources()["consumableResources"] == []
     assert batch.list_scheduling_policies()["schedulingPolicies"] == []
+
+
+def _quota_managed(batch: Any, eventually: Eventually) -> None:
+    """A queue of service jobs with a quota share."""
+    limits = [{"maxCapacity": 2, "capacityUnit": "ml.m5.large"}]
+    kind = "SAGEMAKER_TRAINING"
+    rule = batch.create_scheduling_policy(name="mine", quotaSharePolicy={"idleResourceAssignmentStrategy": "FIFO"})
+    batch.create_service_environment(
+        serviceEnvironmentName="trains", serviceEnvironmentType=kind, capacityLimits=limits
+    )
+    there = batch.describe_service_environments
+    eventually(lambda: there()["serviceEnvironments"][0]["status"] == "VALID", "the service environment is VALID")
+    order = [{"order": 1, "serviceEnvironment": "trains"}]
+    named = {"jobQueueName": "trains", "jobQueueType": kind, "priority": 1}
+    batch.create_job_queue(**named, serviceEnvironmentOrder=order, schedulingPolicyArn=rule["arn"])
+    found = batch.describe_job_queues
+    eventually(lambda: found(jobQueues=["trains"])["jobQueues"][0]["status"] == "VALID", "the queue is VALID")
+    batch.create_quota_share(
+        quotaShareName="blue",
+        jobQueue="trains",
+        capacityLimits=limits,
+        resourceSharingConfiguration={"strategy": "RESERVE"},
+        preemptionConfiguration={"inSharePreemption": "DISABLED"},
+    )
+
+
+def test_what_is_ready_made_comes_back(
+    batchery: Batchery, batch: Any, submit: Callable[..., str], status: Callable[[str], str], eventually: Eventually
+) -> None:
+    batch.update_job_queue(jobQueue="default", state="DISABLED")
+    eventually(lambda: batch.describe_job_queues()["jobQueues"][0]["status"] == "VALID", "it is DISABLED")
+    batch.delete_job_queue(jobQueue="default")
+    eventually(lambda: not batch.describe_job_queues()["jobQueues"], "it is gone")
+    batch.update_compute_environment(computeEnvironment="default", state="DISABLED")
+    found = batch.describe_compute_environments
+    eventually(lambda: found()["computeEnvironments"][0]["status"] == "VALID", "it is DISABLED")
+    batch.delete_compute_environment(computeEnvironment="default")
+    eventually(lambda: not found()["computeEnvironments"], "it is gone")
+    batchery.reset()
+    job = submit("after", "true")
+    eventually(lambda: status(job) == "SUCCEEDED", "the job runs")
+
+
+def test_a_server_that_is_not_private_is_emptied_if_told_to(
+    cli: Cli, batchery: Batchery, batch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch.create_consumable_resource(consumableResourceName="mine", totalQuantity=1)
+    assert "say --yes" in (kept := cli("reset")).stderr
+    assert kept.exit_code == 2
+    assert batch.list_consumable_resources()["consumableResources"] != []
+    assert cli("reset", "--yes").exit_code == 0
+    assert batch.list_consumable_resources()["consumableResources"] == []
+    monkeypatch.setenv("BATCHERY_URL", batchery.url)
+    monkeypatch.setenv("BATCHERY_PRIVATE", "1")
+    assert cli("reset").exit_code == 0
 
 
 def test_the_plugin_points_this_process_at_the_server(batchery: Batchery, monkeypatch: pytest.MonkeyPatch) -> None:
