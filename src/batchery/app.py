@@ -58,6 +58,7 @@ from batchery.run.activity import ActivityLog
 from batchery.run.loop import Loop
 from batchery.run.retention import Retention
 from batchery.run.secrets import SecretError, Source, Vault
+from batchery.run.services import longest_grace
 from batchery.store.sqlite import SqliteStore
 from batchery.store.store import StoreError
 from batchery.vault.aws import AwsSource, boto3_is_here
@@ -328,8 +329,9 @@ async def _until_started(server: uvicorn.Server, http: "asyncio.Task[None]") -> 
 
 async def end_jobs(loop: Loop) -> None:
     """Terminate every open job, and wait until nothing runs (the grace and a little more)."""
+    grace = loop.look(longest_grace, loop.config)
     await loop.submit(Stop(STOP_WORDS))
-    deadline = loop.now() + (loop.config.kill_grace + 5) * 1000
+    deadline = loop.now() + (grace + 5) * 1000
     while loop.look(running_count) and loop.now() < deadline:
         await asyncio.sleep(0.02)
 

@@ -11,10 +11,12 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Struct
+
+T = TypeVar("T")
 
 
 class ConfigError(Exception):
@@ -124,9 +126,11 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
     """[services.environments."PATTERN"]: how jobs of these service environments run."""
 
     command: list[str] = []  # in place of the image's and "train"; {request}, {directory}, {name} are filled in
-    memory: int = 1024  # MiB that each job holds, and may use
-    gpus: int = 0
+    memory: int = 1024  # MiB that each instance of a job holds, and may use
+    gpus: int = 0  # of each instance
     environment: dict[str, str] = {}
+    stop_timeout: int = 120  # s between SIGTERM and SIGKILL: what SageMaker gives
+    single: bool = False  # one container or process, whatever InstanceCount
 
 
 class Services(Struct, frozen=True, forbid_unknown_fields=True):
@@ -296,10 +300,7 @@ def _merge(settings: dict[str, Any], more: dict[str, Any]) -> None:
 def _check(config: Config) -> None:
     rules = (
         (0 <= config.port <= 65535, f"port is {config.port}, and must be between 0 and 65535."),
-        (
-            len(config.account) == 12 and config.account.isdecimal(),
-            f"account is {config.account!r}, and must be 12 digits.",
-        ),
+        (bool(re.fullmatch(r"\d{12}", config.account)), f"account is {config.account!r}, and must be 12 digits."),
         (config.kill_grace >= 0, f"kill_grace is {config.kill_grace}, and must not be negative."),
         (
             config.process.oversize in ("clamp", "wait"),
@@ -347,15 +348,12 @@ def _of_data(config: Config) -> list[tuple[bool, str]]:
     volumes, services = config.volumes, config.services
     return [
         (
-            all(
-                os.path.isabs(one)
-                for one in (*volumes.efs.values(), *volumes.s3files.values(), *services.data.values())
-            ),
+            all(map(os.path.isabs, (*volumes.efs.values(), *volumes.s3files.values(), *services.data.values()))),
             "Every directory under [volumes] and [services.data] must be absolute.",
         ),
         (
-            all(one.memory >= 1 and one.gpus >= 0 for one in config.services.environments.values()),
-            "Every memory under [services.environments] must be at least 1, and gpus not negative.",
+            all(one.memory >= 1 and min(one.gpus, one.stop_timeout) >= 0 for one in services.environments.values()),
+            "Every memory under [services.environments] must be at least 1, gpus and stop_timeout not negative.",
         ),
         (config.secrets.tries >= 1, f"secrets.tries is {config.secrets.tries}, and must be at least 1."),
         (config.secrets.timeout >= 1, f"secrets.timeout is {config.secrets.timeout}, and must be at least 1."),
@@ -368,10 +366,12 @@ KINDS = ("EC2", "SPOT", "FARGATE", "FARGATE_SPOT", "UNMANAGED", "ECS_MANAGED_INS
 
 def engine_for(config: Config, name: str, kind: str) -> str:
     """The engine that the settings choose for a compute environment, by its name and kind."""
-    for pattern, engine in config.engines.names.items():
-        if fnmatchcase(name, pattern):
-            return engine
-    return config.engines.kinds.get(kind, config.engine)
+    return first_fit(config.engines.names, name) or config.engines.kinds.get(kind, config.engine)
+
+
+def first_fit(patterns: Mapping[str, T], name: str) -> T | None:
+    """What the first pattern (shell wildcards) that fits a name stands for."""
+    return next((found for pattern, found in patterns.items() if fnmatchcase(name, pattern)), None)
 
 
 def _routes(config: Config) -> Iterator[tuple[bool, str]]:

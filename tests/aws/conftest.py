@@ -1,5 +1,6 @@
 """Fixtures of the tests over the wire."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,8 +27,11 @@ ON_ENGINES = {
     "test_container_crash": ENGINES,
     "test_container_network": ENGINES,
     "test_pods_containers": ENGINES,
+    "test_services_engines": ("process", *ENGINES, "slurm", "slurm-images"),
 }
 
+
+PODMAN_FILES = {"CONF": "containers", "STORAGE_CONF": "storage"}
 
 if EVERY_DRIVER:
     ON_ENGINES |= {name: (*kinds, "slurm-rest") for name, kinds in ON_ENGINES.items()}
@@ -53,12 +57,24 @@ def engine(request: pytest.FixtureRequest) -> str:
     kind = getattr(request, "param", "process")
     if kind == "process":
         return "engine = 'process'"
+    if kind == "slurm-images":
+        return _in_images_of_nodes(request.getfixturevalue("slurm"), request.getfixturevalue("runtimes"))
     if kind.startswith("slurm"):
         cluster: Cluster = request.getfixturevalue("slurm")
         spoken = cluster.spoken(kind.partition("-")[2] or "commands")
         return "engine = 'slurm'\n[slurm]\n" + "\n".join(f"{name} = '{value}'" for name, value in spoken.items())
     runtimes: Runtimes = request.getfixturevalue("runtimes")
     return f"engine = {kind!r}\n[container]\nsocket = '{runtimes.socket(kind)}'"
+
+
+def _in_images_of_nodes(cluster: Cluster, runtimes: Runtimes) -> str:
+    """Slurm whose nodes start jobs in containers of Podman."""
+    settings = [f"CONTAINERS_{name}={runtimes.folder}/{file}.conf" for name, file in PODMAN_FILES.items()]
+    limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]  # root of a container may not raise any
+    volume = f"--volume={Path(tempfile.gettempdir())}:{Path(tempfile.gettempdir())}"
+    run = ["podman", "run", "--rm", "--init", "--network=host", *limits, volume]
+    words = ["/usr/bin/env", *settings, *run, "{environment}", "{mounts}", "{entrypoint}", "{image}"]
+    return f"engine = 'slurm'\n[slurm]\nconf = '{cluster.conf}'\ncontainer = {words}"
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.outside.runtimes import Runtimes
 from wire_pipeline import Pipeline, Server
+from wire_training import Training
 
 NO_IMAGE = "localhost:1/team/tool:1"
 
@@ -56,3 +57,23 @@ def test_jobs_on_the_host_go_on_without_the_server_too(pipeline: Pipeline) -> No
     gate.touch()
     pipeline.server.start()
     assert pipeline.wait(job, "FAILED")["container"]["exitCode"] == 4
+
+
+def test_a_training_job_finds_its_files_wherever_it_runs(pipeline: Pipeline) -> None:
+    data = pipeline.folder / "bucket"
+    data.mkdir()
+    (data / "rows").write_text("1\n")
+    channel = {"ChannelName": "x", "DataSource": {"S3DataSource": {"S3Uri": f"file://{data}"}}}
+    training = Training(pipeline.server, pipeline.folder)
+    queue = training.service_queue(training.service_environment())
+    script = 'cp "$SM_CHANNEL_X/rows" "$SM_MODEL_DIR"; if [ ! -e /var/lib/dpkg ]; then '
+    script += "cp /opt/ml/input/data/x/rows /opt/ml/model/box; fi"
+    jobs = []
+    for image in ("busybox", NO_IMAGE):
+        algorithm = {"TrainingImage": image, "ContainerEntrypoint": ["sh", "-c", script]}
+        jobs.append(
+            training.train(queue, training.payload(AlgorithmSpecification=algorithm, InputDataConfig=[channel]))
+        )
+    for job, files in zip(jobs, (["box", "rows"], ["rows"]), strict=True):
+        training.until(job, "SUCCEEDED")
+        assert sorted(path.name for path in training.left(job).iterdir()) == files

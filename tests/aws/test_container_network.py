@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from wire_pipeline import Pipeline, Server
+from wire_training import Training
 
 from batchery.api.keys import Key, Keys
 
@@ -56,3 +57,27 @@ def test_a_job_on_a_bridge_reaches_the_server_with_keys_of_its_role(pipeline: Pi
     assert endpoint in [f"http://{name}:{pipeline.server.port}" for name in names]
     assert keys == "1"
     assert json.loads(task)["Family"] == job
+
+
+#: algo-1 hears what algo-2 says to it by its name.
+TALK = """
+set -e
+if [ "$SM_CURRENT_HOST" = algo-1 ]; then nc -l -p 5010 >"$SM_MODEL_DIR/heard"
+else until echo hello | nc algo-1 5010; do sleep 0.1; done; fi
+readlink /proc/self/ns/net >"$SM_MODEL_DIR/space"
+"""
+
+
+def test_hosts_of_a_training_job_share_a_network_of_their_own(
+    own_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    training = Training(own_server("kill_grace = 2", "network = 'bridge'\n"), tmp_path)
+    queue = training.service_queue(training.service_environment())
+    algorithm = {"TrainingImage": "busybox", "ContainerEntrypoint": ["sh", "-c", TALK]}
+    job = training.train(queue, training.payload(2, AlgorithmSpecification=algorithm))
+    training.until(job, "SUCCEEDED")
+    model = training.left(job)
+    assert (model / "heard").read_text() == "hello\n"
+    spaces = {(path / "space").read_text().strip() for path in (model, model.parents[1] / "algo-2/ml/model")}
+    assert len(spaces) == 1
+    assert spaces != {str(Path("/proc/self/ns/net").readlink())}

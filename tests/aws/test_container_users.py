@@ -10,6 +10,7 @@ import pytest
 from tests.outside.runtimes import Runtimes
 from tests.outside.user import NAME, User, UsersServer
 from wire_pipeline import Ask, Pipeline, until
+from wire_training import Training
 
 GROUP = NAME  # of the same name as the user: nobody else is in it
 
@@ -69,12 +70,23 @@ def runs_and_ends(pipeline: Pipeline) -> list[str]:
     return pipeline.output(first)
 
 
+def _trained(server: UsersServer, folder: Path) -> Path:
+    """What a training job has left in its model."""
+    training = Training(server, folder)
+    algorithm = {"TrainingImage": "busybox", "ContainerEntrypoint": ["sh", "-c", "id -u >/opt/ml/model/user"]}
+    queue = training.service_queue(training.service_environment())
+    job = training.train(queue, training.payload(AlgorithmSpecification=algorithm))
+    training.until(job, "SUCCEEDED")
+    return training.left(job) / "user"
+
+
 def test_rootless_podman_whose_service_the_server_runs(rootless: UsersServer, user: User) -> None:
     pipeline = pipeline_of(rootless, "jobs")
     assert runs_and_ends(pipeline) == ["0"]  # root inside,
     assert (pipeline.folder / "made").stat().st_uid == user.entry.pw_uid  # the user outside
     assert "Jobs are containers of podman" in rootless.log()
     assert "(rootless)" in rootless.log()
+    assert _trained(rootless, pipeline.folder).stat().st_uid == user.entry.pw_uid
 
 
 def test_what_a_rootless_server_left_is_found_again_and_the_service_ends_with_the_last(rootless: UsersServer) -> None:
@@ -100,6 +112,7 @@ def test_docker_for_the_group_of_its_socket(user: User, opened: Path) -> None:
         pipeline = pipeline_of(server, "jobs")
         assert runs_and_ends(pipeline) == ["0"]
         assert (pipeline.folder / "made").stat().st_uid == 0  # the group is root in all but name
+        assert _trained(server, pipeline.folder).stat().st_uid == 0
     finally:
         server.end()
 

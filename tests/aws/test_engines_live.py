@@ -8,6 +8,7 @@ import pytest
 from tests.outside.runtimes import Runtimes
 from tests.outside.slurm import Cluster
 from wire_pipeline import Pipeline, Server, until
+from wire_training import Training
 
 WHERE = """
 place=process
@@ -21,7 +22,8 @@ while [ ! -e "{gate}" ]; do sleep 0.05; done
 @pytest.fixture(scope="module")
 def engine(runtimes: Runtimes, slurm: Cluster) -> str:
     return (
-        "engine = 'process'\n[engines.names]\n'far-*' = 'slurm'\n[engines.kinds]\nFARGATE = 'docker'\n"
+        "engine = 'process'\n[engines.names]\n'far-*' = 'slurm'\n'boxes-*' = 'docker'\n"
+        "[engines.kinds]\nFARGATE = 'docker'\n"
         f"[slurm]\nconf = '{slurm.conf}'\n[container]\nsocket = '{runtimes.socket('docker')}'"
     )
 
@@ -98,6 +100,23 @@ def test_each_environment_s_jobs_run_on_its_own_engine(places: Places) -> None:
         pipeline.wait(job, "SUCCEEDED")
         kind = "AWS_ECS_FARGATE" if place == "docker" else "AWS_ECS_EC2"
         assert pipeline.output(job) == [f"{place} {places.names[place]} {kind}"]
+
+
+def test_a_service_job_is_composed_for_the_engine_of_its_environment(server: Server, tmp_path: Path) -> None:
+    training = Training(server, tmp_path)
+    script = f'echo "$SM_MODEL_DIR" >>"{tmp_path}/where"; echo "${{SLURM_JOB_ID:+slurm}}" >"$SM_MODEL_DIR/place"'
+    algorithm = {"TrainingImage": "busybox", "ContainerEntrypoint": ["sh", "-c", script]}
+    jobs = {}
+    for name in ("boxes", "far", "near"):
+        environment = training.service_environment(name=f"{name}-{tmp_path.name[:8]}")
+        queue = training.service_queue(environment)
+        jobs[name] = training.train(queue, training.payload(AlgorithmSpecification=algorithm))
+    for job in jobs.values():
+        training.until(job, "SUCCEEDED")
+    places = {name: (training.left(job) / "place").read_text().strip() for name, job in jobs.items()}
+    assert places == {"boxes": "", "far": "slurm", "near": ""}
+    seen = (tmp_path / "where").read_text().split()
+    assert sorted(seen) == sorted(["/opt/ml/model", str(training.left(jobs["far"])), str(training.left(jobs["near"]))])
 
 
 def test_a_job_spills_over_from_one_engine_to_the_next(places: Places) -> None:

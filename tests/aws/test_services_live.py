@@ -55,7 +55,6 @@ def test_a_training_script_finds_what_sagemaker_would_tell_it(training: Training
     queue = training.service_queue(training.service_environment())
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data/in"}}
     payload = training.payload(
-        2,
         hyper={"RATE": "0.5"},
         InputDataConfig=[{"ChannelName": "training", "DataSource": source, "ContentType": "text/csv"}],
         Environment={"COLOUR": "blue"},
@@ -65,7 +64,7 @@ def test_a_training_script_finds_what_sagemaker_would_tell_it(training: Training
     assert seen["statusReason"] == "Received status from SageMaker: Training job completed"
     assert seen["serviceRequestPayload"] == payload
     assert seen["serviceJobType"] == "SAGEMAKER_TRAINING"
-    assert seen["capacityUsage"] == [{"capacityUnit": "ml.m5.large", "quantity": 2.0}]
+    assert seen["capacityUsage"] == [{"capacityUnit": "ml.m5.large", "quantity": 1.0}]
     assert (seen["jobName"], seen["tags"]) == ("my-job", {"team": "blue"})
     assert seen["createdAt"] <= seen["scheduledAt"] <= seen["startedAt"] <= seen["stoppedAt"]
     (attempt,) = seen["attempts"]

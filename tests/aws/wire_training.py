@@ -34,7 +34,7 @@ class Training(Pipeline):
     """What a user does with a queue of service jobs."""
 
     def service_environment(self, most: int = 4, **members: Any) -> str:
-        name = f"se-{next(_NAMES)}"
+        name = members.pop("name", "") or f"se-{next(_NAMES)}"
         limits = members.pop("capacityLimits", [{"maxCapacity": most, "capacityUnit": "NUM_INSTANCES"}])
         self.batch.create_service_environment(
             serviceEnvironmentName=name, serviceEnvironmentType="SAGEMAKER_TRAINING", capacityLimits=limits, **members

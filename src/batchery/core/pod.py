@@ -9,7 +9,8 @@ Theory of operation. An engine makes a `Pod` of the parts of its order, tells it
   to end. As ECS does it, a container is told when those that started after it have ended, gets SIGTERM and, after its
   own ``stop_timeout``, SIGKILL (Amazon ECS developer guide, "Container dependency"; API_TaskContainerProperties).
 * The pod succeeds if every container that ``decides`` ended with 0. A task of ECS decides by its essential containers;
-  a pod of Kubernetes by all, and none of them is essential.
+  a pod of Kubernetes by all, and none of them is essential. The hosts of a training job all decide; the first that
+  fails stops the others, and one that ends with 0 does not (``forgiving``).
 
 Times are ms on a clock of the engine's choice that does not jump.
 """
@@ -46,6 +47,7 @@ class Part(Struct, frozen=True):
     after: tuple[tuple[str, str], ...] = ()  #: (name of another one, condition)
     start_timeout: int = 0  #: others do not wait longer for it than this, from its start
     stop_timeout: int = 30_000  #: between SIGTERM and SIGKILL
+    forgiving: bool = False  #: of an essential one: its end with 0 stops nobody
 
 
 class Act(NamedTuple):
@@ -89,7 +91,8 @@ class Pod:
     def ended(self, name: str, code: int, reason: str = "") -> None:
         box = self._boxes[name]
         self._close(box, _OVER, code, reason)
-        self.stopping = self.stopping or box.part.essential
+        forgiven = box.part.forgiving and code == 0
+        self.stopping = self.stopping or (box.part.essential and not forgiven)
 
     def stop(self, hurry: bool = False) -> None:
         """It is to end. ``hurry``: at once, without SIGTERM."""

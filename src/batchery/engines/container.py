@@ -266,9 +266,12 @@ class ContainerEngine:
 
     def elsewhere(self, boxed: Boxed, why: str) -> bool:
         """It has no image: whether it goes on as a host process."""
-        if self.host is None or boxed.order is None or not fits_host(properties(boxed.order.containers[0].spec)):
+        if self.host is None or boxed.order is None:
             return False
-        self.host.lacks(boxed.order.containers[0].image, why)
+        container = boxed.order.containers[0]
+        if container.on_host is None and not fits_host(properties(container.spec)):
+            return False
+        self.host.lacks(container.image, why)
         self._attempts[boxed.key] = self.host.take(boxed.order, boxed.share, self.room.gpus, boxed.status())
         return True
 

@@ -155,8 +155,7 @@ def platform(wanted: Properties) -> str:
 
 def fits_host(wanted: Properties) -> bool:
     """Whether a process of the host finds the same data where a container would: what is mounted has its own name."""
-    sources = [(volume.host.source_path or "" if volume.host else "", mount) for mount, volume in _mounts(wanted)]
-    if any(source and posixpath.normpath(source) != posixpath.normpath(one.container_path) for source, one in sources):
+    if any(source != posixpath.normpath(inside) for source, inside, _ in mounted(wanted)):
         return False
     devices = (wanted.linux_parameters or _Linux()).devices or ()
     if any(device.container_path not in (None, "", device.host_path) for device in devices):
@@ -221,8 +220,11 @@ def host_config(
         config["MemorySwap"] = (resources.memory + linux.max_swap) * MIB
         if linux.swappiness is not None:
             config["MemorySwappiness"] = linux.swappiness
+    known = [f"{name}:{address}" for name, address in order.containers[0].hosts]
     if settings.network == "bridge" and runtime == "docker":  # Podman gives its name to every container
-        config["ExtraHosts"] = [f"{HOST_NAMES[runtime]}:host-gateway"]
+        known.append(f"{HOST_NAMES[runtime]}:host-gateway")
+    if known:
+        config["ExtraHosts"] = known
     if gpus:
         ids = [str(index) for index in gpus]
         config["DeviceRequests"] = [{"Driver": "", "DeviceIDs": ids, "Capabilities": [["gpu"]]}]
@@ -235,13 +237,17 @@ def _binds(wanted: Properties) -> list[str]:
     Raises ValueError for a path that cannot be said in a bind.
     """
     found = []
-    for mount, volume in _mounts(wanted):
-        source = volume.host.source_path if volume.host else None
-        if source:
-            if ":" in source or ":" in mount.container_path:
-                raise ValueError(f"a path of mountPoints has a colon: {source}, {mount.container_path}")
-            found.append(f"{posixpath.normpath(source)}:{mount.container_path}{':ro' if mount.read_only else ''}")
+    for source, inside, read_only in mounted(wanted):
+        if ":" in source or ":" in inside:
+            raise ValueError(f"a path of mountPoints has a colon: {source}, {inside}")
+        found.append(f"{source}:{inside}{':ro' if read_only else ''}")
     return found
+
+
+def mounted(wanted: Properties) -> list[tuple[str, str, bool]]:
+    """Directories of the host: there, in the container, and whether it may only read."""
+    sources = [(volume.host.source_path or "" if volume.host else "", mount) for mount, volume in _mounts(wanted)]
+    return [(posixpath.normpath(one), mount.container_path, bool(mount.read_only)) for one, mount in sources if one]
 
 
 def _anonymous(wanted: Properties) -> list[str]:

@@ -68,10 +68,15 @@ class Container(Struct, frozen=True):
     start_timeout: int = 0  # ms
     limit_vcpus: int = 0  # thousandths that it may use at most, 0 for no limit
     extras: Extras | None = None  # what only a pod of Kubernetes has
+    # Of service jobs.
+    forgiving: bool = False  # its end with 0 stops nobody, though it is essential
+    hosts: tuple[tuple[str, str], ...] = ()  # (name, address) that it resolves beside what its host does
+    on_host: "Container | None" = None  # what runs in its place as a process of the host, where the files differ
 
     @property
     def part(self) -> Part:
-        return Part(self.name, self.essential, self.decides, self.after, self.start_timeout, self.stop_timeout)
+        times = (self.start_timeout, self.stop_timeout)
+        return Part(self.name, self.essential, self.decides, self.after, *times, self.forgiving)
 
 
 class Sharing(Struct, frozen=True):
@@ -81,6 +86,7 @@ class Sharing(Struct, frozen=True):
     pid: str = ""  # host or task
     network: bool = True  # the host's, as without several
     group: int = -1  # that owns their scratch space, -1 for none
+    net: str = ""  # task: one network of their own for all
 
 
 class Node(Struct, frozen=True):

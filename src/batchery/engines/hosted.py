@@ -153,7 +153,7 @@ class HostSide:
 
     def again(self, order: Order, share: Share, gpus: int) -> None:
         """The process engine begins it, or tells again what it knows of it."""
-        container = order.containers[0]
+        container = order.containers[0].on_host or order.containers[0]
         if gpus:
             visible = ",".join(str(index) for index in share.gpus)
             seen = {"CUDA_VISIBLE_DEVICES": visible, "NVIDIA_VISIBLE_DEVICES": visible or "void"}

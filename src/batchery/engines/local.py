@@ -251,8 +251,9 @@ class LocalEngine:
 
     async def launch(self, orders: list[Order]) -> None:
         tasks = [self._task(order) for order in orders]
-        if any(task.pod for task in tasks) and not self._knows_pods():
-            tasks = self._refuse_pods(tasks)
+        if strange := [task for task in tasks if not self._knows(task)]:
+            self._refuse(strange)
+            tasks = [task for task in tasks if task not in strange]
         for task in tasks:
             if task.key not in self._acks:
                 self._orders[task.key] = task
@@ -276,23 +277,24 @@ class LocalEngine:
             *(container.name, container.image, run.argv, run.environment, container.log_path),
             *(container.resources.memory, container.resources.gpus, container.essential, container.decides),
             *(container.after, container.start_timeout, container.stop_timeout, tuple(ulimits(container.spec))),
+            forgiving=container.forgiving,
         )
 
-    def _knows_pods(self) -> bool:
-        return self._welcome is not None and self._welcome.protocol >= wire.SEVERAL
+    def _knows(self, task: wire.Task) -> bool:
+        """Whether the agent, which may be older, runs such a task as it is meant."""
+        needs = wire.HOSTS if any(place.forgiving for place in task.pod) else wire.SEVERAL
+        return not task.pod or (self._welcome is not None and self._welcome.protocol >= needs)
 
-    def _refuse_pods(self, tasks: list[wire.Task]) -> list[wire.Task]:
-        """An agent of an older version would run the first container alone: these fail to start, the rest is left."""
-        assert self._welcome is not None
-        words = f"CannotStartContainerError: jobs are run by an agent of Batchery {self._welcome.version}, which knows "
-        words += "no jobs of several containers; it ends with the last of its jobs"
+    def _refuse(self, tasks: list[wire.Task]) -> None:
+        """An agent of an older version would run something else: these fail to start."""
+        version = self._welcome.version if self._welcome is not None else ""
+        words = f"CannotStartContainerError: jobs are run by an agent of Batchery {version}, which does not know jobs "
+        words += "of such containers; it ends with the last of its jobs"
         now = time.time_ns() // 1_000_000
         for task in tasks:
-            if task.pod:
-                ends = tuple(ContainerEnd(place.name, None, words, place.decides) for place in task.pod)
-                self._inbox.append(Exited(task.key, now, START_FAILED, containers=ends))
-                self._arrived.set()
-        return [task for task in tasks if not task.pod]
+            ends = tuple(ContainerEnd(place.name, None, words, place.decides) for place in task.pod)
+            self._inbox.append(Exited(task.key, now, START_FAILED, containers=ends))
+            self._arrived.set()
 
     async def kill(self, keys: list[AttemptKey], grace: int) -> None:
         for key in keys:

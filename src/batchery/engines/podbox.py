@@ -158,6 +158,7 @@ class PodBoxed:
                 *(container.name, container.log_path, 0, container.stop_timeout),
                 *(self.share.pool, self.share.vcpus, self.share.memory, own),
                 pod=self.facts,
+                address=order.address if self.engine.settings.network == "host" else "",
             )
             boxed = self._seat(number, container.name, facts, single(order, container))
             boxed.pod_name = self.name

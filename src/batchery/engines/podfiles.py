@@ -35,6 +35,7 @@ class Place(Struct, array_like=True, frozen=True):
     start_timeout: int
     stop_timeout: int
     limits: tuple[tuple[str, int, int], ...] = ()
+    forgiving: bool = False
 
 
 class Plan(Struct):

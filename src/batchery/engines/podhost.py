@@ -150,6 +150,7 @@ def _with_gpus(pod: Sequence[Place], gpus: Sequence[int], given: Mapping[str, st
                 *(place.name, place.image, place.argv, environment, place.log_path, place.memory, place.gpus),
                 *(place.essential, place.decides, place.after, place.start_timeout, place.stop_timeout),
                 place.limits,
+                place.forgiving,
             )
         )
     return found

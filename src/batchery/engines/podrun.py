@@ -36,7 +36,8 @@ class PodRun:
         self.tale = tale
         self.places = {place.name: place for place in plan.places}
         self.pod = Pod(
-            Part(p.name, p.essential, p.decides, p.after, p.start_timeout, p.stop_timeout) for p in plan.places
+            Part(p.name, p.essential, p.decides, p.after, p.start_timeout, p.stop_timeout, p.forgiving)
+            for p in plan.places
         )
         self.identity = _identity(plan)
         self.home = os.open(plan.home, os.O_WRONLY | os.O_CLOEXEC) if plan.home else -1

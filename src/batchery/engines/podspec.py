@@ -45,7 +45,7 @@ def owner_of(parts: Sequence[Part]) -> str:
 
 def shares(order: Order) -> bool:
     """Whether containers join the namespaces of one of them."""
-    return len(order.containers) > 1 and TASK in (order.sharing.ipc, order.sharing.pid)
+    return len(order.containers) > 1 and TASK in (order.sharing.ipc, order.sharing.pid, order.sharing.net)
 
 
 def parts_of(order: Order) -> tuple[Part, ...]:
@@ -111,6 +111,9 @@ def _join(host: dict[str, Any], order: Order, pod: PodFacts, name: str) -> None:
     apart = own == owner or own in _before(owner, pod.parts)
     if not sharing.network and host["NetworkMode"] == "host":
         host["NetworkMode"] = "bridge"
+    if sharing.net == TASK and not apart:  # and so the names that its owner resolves
+        host["NetworkMode"] = joined
+        host.pop("ExtraHosts", None)
     if sharing.ipc == TASK:
         host["IpcMode"] = ("shareable" if own == owner else "private") if apart else joined
     elif sharing.ipc:

@@ -1,14 +1,15 @@
 """One attempt on its way through Slurm: what is kept of it, and its end in the port's words. Pure."""
 
+import json
 import math
 import time
-from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from batchery.config import Process, Slurm, SlurmTarget
+from batchery.config import Process, Slurm, SlurmTarget, first_fit
 from batchery.core.messages import Exited, Report, Started, Starting
 from batchery.core.model import START_FAILED, TERMINATED, AttemptKey, ContainerEnd, Resources
+from batchery.engines.containerspec import mounted, properties
 from batchery.engines.engine import Container, Order
 from batchery.engines.images import cannot_start, entry
 from batchery.engines.logindex import LogIndex
@@ -187,19 +188,11 @@ def largest(order: Order) -> Resources:
     )
 
 
-def target_of(settings: Slurm, environment: str) -> SlurmTarget:
-    """Where jobs of this compute environment go: the first pattern that fits, else [slurm] itself."""
-    for pattern, target in settings.environments.items():
-        if fnmatchcase(environment, pattern):
-            return target
-    return settings
-
-
 def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> tuple[Attempt, str]:
     """An order made ready to be sent, and why it can never be started, "" if it can. ``memory``: of the largest node,
     MiB."""
     container = order.containers[0]
-    target = target_of(settings, order.environment_name)
+    target = first_fit(settings.environments, order.environment_name) or settings
     runs = [_run(one, order, target, process) for one in order.containers]
     argv, environment = runs[0].argv, runs[0].environment
     grace = math.ceil(container.stop_timeout / 1000)
@@ -247,7 +240,7 @@ def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> 
 
 def _run(one: Container, order: Order, target: SlurmTarget, process: Process) -> Run:
     run = entry(process.images, one.image, one.command, one.environment, one.entrypoint)
-    argv = (*in_container(target.container, one.image, run.environment), *run.argv)
+    argv = in_container(target.container, one, run.environment, run.argv)
     return Run(one, argv, {**run.environment, "BATCHERY_ATTEMPT": str(order.key)}, ulimits(one.spec))
 
 
@@ -258,15 +251,27 @@ def _told_of(run: Run) -> dict[str, Any]:
     return {"name": one.name, "image": one.image, "program": program, "decides": one.decides, "log": one.log_path}
 
 
-def in_container(words: Iterable[str], image: str, environment: Iterable[str]) -> Iterator[str]:
-    """What is put before the command: ``{image}`` is the image, a word ``{environment}`` an option --env NAME for each
-    of the job's variables, whose values stay in the environment."""
+def in_container(
+    words: Sequence[str], one: Container, environment: Iterable[str], argv: tuple[str, ...]
+) -> tuple[str, ...]:
+    """``argv`` with what is put before it: ``{image}`` is the image, a word ``{environment}`` an option --env NAME for
+    each of the job's variables, whose values stay in the environment, ``{mounts}`` an option --mount for each directory
+    that it is to see, ``{entrypoint}`` an option for what stands in for the image's entry point, if anything does."""
+    found: list[str] = []
     for word in words:
         if word == "{environment}":
-            for name in environment:
-                yield from ("--env", name)
+            found += [part for name in environment for part in ("--env", name)]
+        elif word == "{mounts}":
+            found += [part for bind in mounted(properties(one.spec)) for part in ("--mount", _mount(*bind))]
+        elif word == "{entrypoint}":
+            found += ["--entrypoint", json.dumps(one.entrypoint)] if one.entrypoint else []
         else:
-            yield word.replace("{image}", image)
+            found.append(word.replace("{image}", one.image))
+    return (*found, *(one.command if one.entrypoint and "{entrypoint}" in words else argv))
+
+
+def _mount(source: str, inside: str, read_only: bool) -> str:
+    return f"type=bind,source={source},destination={inside}" + (",ro" if read_only else "")
 
 
 def killed_too_late(attempt: Attempt, now: float) -> bool:

@@ -190,9 +190,9 @@ while :; do
         read -r _b_v <"../failed.$_b_i"
         _b_leave "$_b_i" "$_b_v"
       else
-        eval "_s_$_b_i=E _c_$_b_i=$_b_v _b_e=\$_essential_$_b_i"
+        eval "_s_$_b_i=E _c_$_b_i=$_b_v _b_e=\$_essential_$_b_i _b_f=\$_forgiving_$_b_i"
         _b_say "over $_b_i $_b_v"
-        [ "$_b_e" = 0 ] || _b_stopping=1
+        case $_b_e:$_b_f:$_b_v in 0:* | 1:1:0) ;; *) _b_stopping=1 ;; esac
       fi ;;
   esac
   _b_step
@@ -242,6 +242,7 @@ def _table(runs: Sequence[Run]) -> list[str]:
             ("name", one.name),
             ("essential", str(int(one.essential))),
             ("decides", str(int(one.decides))),
+            ("forgiving", str(int(one.forgiving))),
             ("after", after),
             ("start", f"{one.start_timeout / 1000:g}"),
             ("stop", f"{one.stop_timeout / 1000:g}"),

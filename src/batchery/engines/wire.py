@@ -16,8 +16,9 @@ from batchery.core.model import AttemptKey, ContainerEnd
 from batchery.engines.engine import Order
 from batchery.engines.podfiles import Place
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 SEVERAL: Final = 2  #: from this one on an agent runs several containers
+HOSTS: Final = 3  #: and hosts of a training job, of which one that ends with 0 stops no other
 FRAME_MAX: Final = 256 * 1024 * 1024  # bytes; larger is not ours
 
 # Kinds of News.

@@ -1,4 +1,5 @@
 """An address for each node of a multi-node job that runs on this host: 127.x.y.z, whole runs of them, no two gangs one.
+So have the hosts of a training job, which are one attempt: its address is that of the first.
 
 Every address of 127.0.0.0/8 is this host's, so nodes can bind them without leave. A gang has as many as it has nodes,
 in a row. Where its row begins is fixed by the address that its main node reports (a stored fact), so that after a
@@ -34,11 +35,16 @@ class Addresses:
         address = str(IPv4Address(row + key.index)) if row else ""
         return Node(key.index, job.speaker, job.size, address, main.address)
 
+    def hosts_of(self, world: World, job: Job, key: AttemptKey) -> tuple[str, ...]:
+        """Of a service job that is about to be launched: one for each host."""
+        row = _row_of(world.live[key].address, 0) or self._row(world, job, key)
+        return tuple(str(IPv4Address(row + number)) for number in range(_width(job)))
+
     def _row(self, world: World, job: Job, key: AttemptKey) -> int:
-        taken = self._taken(world, key)
-        start = int(task_id(key)[-12:], 16) % (SIZE - job.size)
-        while clash := next((end for row, end in taken if row < start + FIRST + job.size and start + FIRST < end), 0):
-            start = (clash - FIRST) % (SIZE - job.size)
+        taken, width = self._taken(world, key), _width(job)
+        start = int(task_id(key)[-12:], 16) % (SIZE - width)
+        while clash := next((end for row, end in taken if row < start + FIRST + width and start + FIRST < end), 0):
+            start = (clash - FIRST) % (SIZE - width)
         self._rows[key] = start + FIRST
         return start + FIRST
 
@@ -47,12 +53,19 @@ class Addresses:
         rows: dict[AttemptKey, int] = {}
         for key, attempt in world.live.items():
             job = world.jobs[key.job]
-            if job.gang and key.index == job.speaker and key != mine:
+            if _width(job) > 1 and key.index == job.speaker and key != mine:
                 row = _row_of(attempt.address, key.index) or self._rows.get(key, 0)
                 if row:
                     rows[key] = row
         self._rows = {key: row for key, row in self._rows.items() if key in rows}
-        return [(row, row + world.jobs[key.job].size) for key, row in rows.items()]
+        return [(row, row + _width(world.jobs[key.job])) for key, row in rows.items()]
+
+
+def _width(job: Job) -> int:
+    """How many addresses it has: those of its nodes or hosts."""
+    if job.gang:
+        return job.size
+    return len(job.shape.streams) or 1 if job.service else 1
 
 
 def _row_of(address: str, index: int) -> int:

@@ -19,7 +19,7 @@ from batchery.config import Config
 from batchery.core.changes import Change, Submitted
 from batchery.core.index import timed
 from batchery.core.messages import Ack, Effect, Exited, Kill, Launch, Withdraw
-from batchery.core.model import START_FAILED, WITHDRAWN, AttemptKey, ContainerEnd, Job
+from batchery.core.model import START_FAILED, WITHDRAWN, AttemptKey, ContainerEnd, Job, task_id
 from batchery.engines.engine import Engine, EngineError, Node, Order
 from batchery.run import services
 from batchery.run.addresses import Addresses
@@ -112,8 +112,8 @@ class Dispatcher:
                 if orders:
                     await self._engine.launch(orders)
         elif kind is Kill:
-            if keys := self._with_engine(keys):
-                await self._engine.kill(keys, self._loop.config.kill_grace * 1000)
+            for grace, some in services.by_grace(self._loop.world, self._loop.config, self._with_engine(keys)).items():
+                await self._engine.kill(some, grace * 1000)
         elif kind is Withdraw:
             if keys := self._with_engine(keys):
                 await self._engine.withdraw(keys)
@@ -194,10 +194,12 @@ class Dispatcher:
             queue_name=world.queues[job.queue].name,
             environment=world.environments[attempt.environment],
             config=config,
+            root=services.folder_of(config, task_id(key)),
+            addresses=self._addresses.hosts_of(world, job, key),
             logs_dir=self._logs,
             given=self._loop.job_variables(key, job.realm, ""),
         )
-        await asyncio.to_thread(services.write, files, config.process.user)
+        await asyncio.to_thread(services.write, services.root_of(config), files, config.process.user)
         return made
 
     def _config_at(self, engine: str) -> Config:

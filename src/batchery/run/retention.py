@@ -29,7 +29,6 @@ from batchery.run import services
 from batchery.run.logfiles import remove_log
 from batchery.run.port import Service
 from batchery.spec.names import log_path
-from batchery.spec.serviceorder import services_root
 from batchery.store.store import StreamRow
 
 log = logging.getLogger("batchery.retention")
@@ -143,6 +142,7 @@ class Retention:
         self._prune_activity = prune_activity
         config = service.config
         self._logs = Path(config.logs or os.path.join(config.data, "logs"))
+        self._services = services.Sweeper(services.root_of(config))
 
     async def run(self) -> None:
         """A round every ten minutes."""
@@ -198,8 +198,7 @@ class Retention:
         orphans = 0
         for shelf in await asyncio.to_thread(_shelves, self._logs):
             orphans += await asyncio.to_thread(_remove_orphans, shelf, known, living, before)
-        root = services_root(self._service.config)
-        folders = await asyncio.to_thread(services.sweep, root, before, lambda task: task in living or task in known)
+        folders = await asyncio.to_thread(self._services.sweep, before, lambda task: task in living or task in known)
         return expired, orphans, folders
 
     def _path(self, row: StreamRow) -> str:

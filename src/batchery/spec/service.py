@@ -1,25 +1,24 @@
 """What a service job asks for: the request to SageMaker, as far as it means something here.
 
-serviceRequestPayload is a CreateTrainingJob request. Its resources are what the job takes of its service environment;
-its name, image, entry point, arguments, hyperparameters, environment, channels and stopping condition reach the job
-(serviceorder.py). The rest, about AWS's roles, networks, disks and stores, is handed to the job in the request's file
-and means nothing else here. Sources: API_SubmitServiceJob, SageMaker's API_CreateTrainingJob. Texts are ours.
+serviceRequestPayload is a CreateTrainingJob request. Its resources are what the job takes of its service environment,
+and how many containers or processes it is; its name, image, entry point, arguments, hyperparameters, environment,
+channels and stopping condition reach the job (serviceorder.py). The rest, about AWS's roles, networks, disks and
+stores, is handed to the job in the request's file and means nothing else here. Sources: API_SubmitServiceJob,
+SageMaker's API_CreateTrainingJob. Texts are ours.
 """
 
 import re
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from batchery.api.shapes import ServiceJobRetryStrategy, ServiceJobTimeout, SubmitServiceJobRequest
-from batchery.config import Config, Limits, Service
+from batchery.config import Config, Limits, Service, first_fit
 from batchery.core.messages import Refused
 from batchery.core.model import Resources, Rule, Shape
 
 LOG_GROUP: Final = "/aws/sagemaker/TrainingJobs"
-HOST: Final = "algo-1"  #: as SageMaker names the first one
 DAY: Final = 86_400  #: s; StoppingCondition.MaxRuntimeInSeconds where there is none
 MOST_PRIORITY: Final = 9_999
 MOST_ATTEMPTS: Final = 10
@@ -97,6 +96,11 @@ class Payload(_Pascal):
         one = self.resource_config
         return one.instance_groups or [Group(instance_type=one.instance_type, instance_count=one.instance_count)]
 
+    @property
+    def instances(self) -> int:
+        """How many, of all groups."""
+        return sum(group.instance_count for group in self.groups)
+
 
 _payload: Final = msgspec.json.Decoder(Payload)
 _request: Final = msgspec.json.Decoder(SubmitServiceJobRequest)
@@ -109,10 +113,7 @@ def request_of(doc: str) -> SubmitServiceJobRequest:
 
 def template_of(config: Config, environment: str) -> Service:
     """How jobs of a service environment (its name) run."""
-    for pattern, one in config.services.environments.items():
-        if fnmatchcase(environment, pattern):
-            return one
-    return Service()
+    return first_fit(config.services.environments, environment) or Service()
 
 
 def directory_of(uri: str, data: dict[str, str]) -> str:
@@ -141,8 +142,8 @@ def payload_of(text: str, limits: Limits) -> Payload:
     for group in payload.groups:
         if _TYPE.fullmatch(group.instance_type) is None:
             raise Refused("ResourceConfig of serviceRequestPayload needs an InstanceType and an InstanceCount", True)
-        if not 1 <= group.instance_count <= 1_000_000:
-            raise Refused("InstanceCount must be at least 1", True)
+        if not 1 <= group.instance_count <= limits.nodes:
+            raise Refused(f"InstanceCount must be between 1 and {limits.nodes}", True)
     if payload.stopping_condition.max_runtime_in_seconds < 1:
         raise Refused("MaxRuntimeInSeconds must be at least 1", True)
     return payload
@@ -153,6 +154,7 @@ def check_runs(payload: Payload, template: Service, data: dict[str, str]) -> Non
     if template.command:
         return
     algorithm = payload.algorithm_specification
+    several = not template.single and payload.instances > 1
     if not algorithm.training_image and not algorithm.container_entrypoint:
         raise Refused("AlgorithmSpecification needs a TrainingImage: algorithms of AWS's own are not here", True)
     seen: set[str] = set()
@@ -167,6 +169,11 @@ def check_runs(payload: Payload, template: Service, data: dict[str, str]) -> Non
             raise Refused(
                 f"InputDataConfig: the data of channel {name}, {where}, is not here. Name a directory that has it in "
                 "the setting services.data",
+                True,
+            )
+        if several and source.s3_data_distribution_type != "FullyReplicated":
+            raise Refused(
+                f"S3DataDistributionType of channel {name} must be FullyReplicated: every instance sees all of it",
                 True,
             )
 
@@ -210,17 +217,27 @@ def shape_of(ask: SubmitServiceJobRequest, payload: Payload, template: Service) 
         counts[group.instance_type] = counts.get(group.instance_type, 0) + group.instance_count
     retry, preemption = ask.retry_strategy, ask.preemption_configuration
     retries = preemption.preemption_retries_before_termination if preemption else None
+    name, count = payload.training_job_name or ask.job_name, payload.instances
+    hosts = 1 if template.single else count
     return Shape(
-        resources=Resources(1000 * sum(counts.values()), template.memory, template.gpus),
+        resources=Resources(1000 * count, template.memory * hosts, template.gpus * hosts),
         attempts=retry.attempts if retry else 1,
         rules=_rules(retry),
         timeout=1000 * _seconds(ask.timeout_config, payload),
         priority=ask.scheduling_priority or 0,
         log_group=LOG_GROUP,
-        log_prefix=f"{payload.training_job_name or ask.job_name}/{HOST}",
+        log_prefix=f"{name}/{host_name(1)}",
+        streams=tuple((host, LOG_GROUP, f"{name}/{host}") for host in map(host_name, range(1, hosts + 1)))
+        if hosts > 1
+        else (),
         instances=tuple(counts.items()),
         preemptions=-1 if retries is None else retries,
     )
+
+
+def host_name(number: int) -> str:
+    """As SageMaker names the instances of a training job, from 1."""
+    return f"algo-{number}"
 
 
 def _rules(retry: ServiceJobRetryStrategy | None) -> tuple[Rule, ...]:

@@ -1,67 +1,75 @@
-"""One attempt of a service job, as an engine gets it, and the files that it finds.
+"""One attempt of a service job, as the engine that will run it gets it, and the files that it finds.
 
 Theory of operation
 -------------------
-SageMaker starts a container of the training image with the argument ``train`` and tells it everything by files below
-/opt/ml (SageMaker developer guide, "How SageMaker provides training information" and "processes training output"):
+SageMaker starts a container of the training image with the argument ``train`` on each instance, and tells it everything
+by files below /opt/ml (servicefiles.py). An order is composed for the engine of its service environment:
 
-    input/config/hyperparameters.json  resourceconfig.json  inputdataconfig.json
-    input/data/<channel>/              the data of a channel
-    model/  output/data/  checkpoints/ what it leaves
-    output/failure                     why it failed: the first 1024 characters become a part of the statusReason
+* In containers /opt/ml is a bind of the attempt's directory, and the image's entry point stays, or is what
+  ContainerEntrypoint says. On Slurm nodes that is so if the words of [slurm] that start containers have ``{mounts}``.
+* A process of the host, or of a node, finds the same by the variables. Where the engine may run a job on the host
+  because its image cannot be had, the order says both (`Container.on_host`).
 
-Here each attempt has a directory of its own, ``<services.directory>/<2 digits>/<task id>``: ``request.json`` has the
-payload as it was sent, ``ml`` is what a container has as /opt/ml. A process of the host, or of a Slurm node, has no
-/opt/ml of its own: it finds the same files by the variables that SageMaker's toolkit gives to scripts (SM_MODEL_DIR
-and its like), which containers get too. Results stay in the directory as long as the job is remembered.
-
-A job is one container or process, whatever its InstanceCount, which it is told in ``SM_INSTANCE_COUNT``: that decides
-how much of its environment it takes. A service environment with a command of its own in the settings gets the same
-files and variables, and runs that instead of the image's entry point.
+A job with an InstanceCount of N has N containers, algo-1 to algo-N, in one attempt (core/pod.py): the first that fails
+ends all, and the job succeeds when all have ended with 0. All else in Batchery sees one job with one attempt. A service
+environment may say ``single``; then there is one container, whatever the count. A service environment with a command
+of its own in the settings gets the same files and variables, and runs that instead of the image's entry point.
 """
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-import msgspec
-from msgspec import Struct
+from msgspec.structs import replace
 
-from batchery.api.shapes import ContainerProperties, Host, MountPoint, Volume
-from batchery.config import Config, Limits, Service
+from batchery.api.shapes import ContainerProperties, MountPoint, Volume
+from batchery.api.shapes import Host as HostVolume
+from batchery.config import Config, Limits, Service, first_fit
 from batchery.core.instances import most_of, pool_of
-from batchery.core.model import Attempt, Environment, Job, task_id
-from batchery.engines.engine import Container, Order
+from batchery.core.model import Attempt, Environment, Job, Resources, task_id
+from batchery.engines.engine import Container, Order, Sharing
 from batchery.spec.names import log_path, training_job, training_job_arn
 from batchery.spec.podorder import encoded
-from batchery.spec.service import HOST, Channel, Payload, directory_of, payload_of, request_of, template_of
+from batchery.spec.service import Payload, payload_of, request_of, template_of
+from batchery.spec.servicefiles import (
+    CHANNELS,
+    ML,
+    REQUEST,
+    Files,
+    Hosts,
+    channels_of,
+    files_of,
+    hosts_of,
+    variables_of,
+)
 from batchery.spec.variables import batch_variables
 
-ML: Final = "/opt/ml"
-FOLDERS: Final = ("input/config", "input/data", "model", "output/data", "checkpoints", "code")
-FAILURE: Final = "output/failure"
-FAILURE_CHARS: Final = 1024
-_NO_LIMITS: Final = Limits(service_bytes=1 << 30)
+BOXES: Final = ("docker", "podman")
+MOUNTS: Final = "{mounts}"  #: a word of [slurm] container
+_NO_LIMITS: Final = Limits(service_bytes=1 << 30, nodes=1 << 30)
 
 
-class Files(Struct, frozen=True):
-    """What is to be there before an attempt begins: below ``root`` folders, texts by path, and links by path."""
+class _Here(NamedTuple):
+    """What all hosts of an attempt have. ``given``: variables of the service; ``batch``: AWS_BATCH_*."""
 
+    attempt: Attempt
+    job: Job
+    payload: Payload
+    template: Service
+    config: Config
     root: Path
-    folders: tuple[str, ...]
-    texts: dict[str, str]
-    links: dict[str, str]
+    logs_dir: Path
+    channels: Mapping[str, str]
+    given: Mapping[str, str]
+    batch: Mapping[str, str]
 
+    @property
+    def task(self) -> str:
+        return task_id(self.attempt.key)
 
-def services_root(config: Config) -> Path:
-    """Where those are."""
-    return Path(config.services.directory or os.path.join(config.data, "services")).absolute()
-
-
-def folder_of(config: Config, task: str) -> Path:
-    """The directory of an attempt."""
-    return services_root(config) / task[-2:] / task
+    @property
+    def name(self) -> str:
+        return self.payload.training_job_name or self.job.name
 
 
 def service_order(
@@ -72,84 +80,110 @@ def service_order(
     queue_name: str,
     environment: Environment,
     config: Config,
+    root: Path,
+    addresses: Sequence[str],
     logs_dir: Path,
     given: Mapping[str, str],
 ) -> tuple[Order, Files]:
-    """``spec``: the SubmitServiceJob request; ``given``: variables that say where the service is."""
-    task = task_id(attempt.key)
+    """``spec``: the SubmitServiceJob request; ``config``: the settings as they are for the engine that will run it;
+    ``root``: the attempt's directory; ``addresses``: one for each host; ``given``: variables that say where the
+    service is."""
     text = request_of(spec).service_request_payload
     payload = payload_of(text, _NO_LIMITS)
-    template = template_of(config, environment.name)
-    root = folder_of(config, task)
-    boxed = config.engine in ("docker", "podman")
-    inside = ML if boxed else str(root / "ml")
-    name = payload.training_job_name or job.name
-    channels = _channels(payload, config)
-    request = f"{inside}/request.json" if boxed else str(root / "request.json")
-    words = {"request": request, "directory": inside, "name": training_job(name, task)}
-    entrypoint, command = _argv(payload, template, words)
-    told = _variables(payload, inside, channels) | _names(job, request, words["name"], name, task)
     batch = batch_variables(
         key=attempt.key, used=attempt.used, size=0, queue_name=queue_name, environment_name=environment.name
     )
-    container = Container(
-        name="default",
-        image=payload.algorithm_specification.training_image,
-        command=command,
-        entrypoint=entrypoint,
-        environment={
-            **given,
-            **told,
-            **config.process.environment,
-            **template.environment,
-            **payload.environment,
-            **batch,
-        },
-        log_path=str(log_path(logs_dir, task)),
-        resources=attempt.resources,
-        stop_timeout=config.kill_grace * 1000,
-        spec=_mounts(root, channels, config) if boxed else "{}",
-    )
-    return _order(attempt, job, environment, container), _files(root, payload, text, {} if boxed else channels, boxed)
-
-
-def _order(attempt: Attempt, job: Job, environment: Environment, container: Container) -> Order:
-    return Order(
+    template = template_of(config, environment.name)
+    channels = channels_of(payload, config.services.data)
+    here = _Here(attempt, job, payload, template, config, root, logs_dir, channels, given, batch)
+    boxed = in_containers(config, environment.name)
+    each = hosts_of(payload, addresses)
+    several = len(each) > 1
+    hosts = [Hosts(each, one, "eth0" if _apart(config) and not several else "lo") for one in each]
+    containers = tuple(_container(here, one, boxed) for one in hosts)
+    if config.engine in BOXES and not several:
+        containers = (replace(containers[0], on_host=_container(here, hosts[0], False)),)
+    order = Order(
         key=attempt.key,
-        task_id=task_id(attempt.key),
-        containers=(container,),
+        task_id=here.task,
+        containers=containers,
         resources=attempt.resources,
         pool=pool_of(environment, job.shape.unit),
         pool_vcpus=most_of(environment, job.shape.unit),
         environment_name=environment.name,
         timeout=job.shape.timeout,
+        address=each[0].address,
+        several=several,
+        sharing=Sharing(net="task" if several and _apart(config) else ""),
+        engine=config.engine,
+    )
+    return order, files_of(root, payload, text, hosts, channels, boxed)
+
+
+def in_containers(config: Config, environment: str) -> bool:
+    """Whether jobs of this service environment (its name) find /opt/ml."""
+    target = first_fit(config.slurm.environments, environment) or config.slurm
+    return config.engine in BOXES or (config.engine == "slurm" and MOUNTS in target.container)
+
+
+def _apart(config: Config) -> bool:
+    """Containers with networks of their own: then all hosts of a job share one."""
+    return config.engine in BOXES and config.container.network != "host"
+
+
+def _container(here: _Here, hosts: Hosts, boxed: bool) -> Container:
+    """One host's."""
+    base = here.root / hosts.base
+    ml = ML if boxed else str(base / "ml")
+    several = len(hosts.each) > 1
+    share = _share(here, len(hosts.each))
+    title = training_job(here.name, here.task)
+    request = f"{ml}/{REQUEST}"
+    entrypoint, command = _argv(here, {"request": request, "directory": ml, "name": title})
+    name = hosts.current.name if several else "default"
+    environment = {
+        **here.given,
+        **variables_of(here.payload, ml, here.channels, hosts, share.gpus),
+        "BATCHERY_SERVICE_REQUEST": request,
+        "TRAINING_JOB_NAME": title,
+        "TRAINING_JOB_ARN": training_job_arn(here.job.realm, here.name, here.task),
+        **here.config.process.environment,
+        **here.template.environment,
+        **here.payload.environment,
+        **here.batch,
+    }
+    return Container(
+        name=name,
+        image=here.payload.algorithm_specification.training_image,
+        command=command,
+        entrypoint=entrypoint,
+        environment=environment,
+        log_path=str(log_path(here.logs_dir, here.task, name)),
+        resources=share,
+        stop_timeout=here.template.stop_timeout * 1000,
+        spec=_mounts(base, here.channels, here.config) if boxed else "{}",
+        forgiving=several,
+        hosts=tuple((host.name, host.address) for host in hosts.each) if several and boxed else (),
     )
 
 
-def _names(job: Job, request: str, title: str, name: str, task: str) -> dict[str, str]:
-    return {
-        "BATCHERY_SERVICE_REQUEST": request,
-        "TRAINING_JOB_NAME": title,
-        "TRAINING_JOB_ARN": training_job_arn(job.realm, name, task),
-    }
+def _share(here: _Here, count: int) -> Resources:
+    """What one host has of what was granted."""
+    granted = here.attempt.resources
+    if count == 1:
+        return granted
+    asked = here.job.shape.resources
+    return Resources(
+        *(min(asked.vcpus // count, granted.vcpus), min(asked.memory // count, granted.memory)),
+        min(asked.gpus // count, granted.gpus),
+    )
 
 
-def _channels(payload: Payload, config: Config) -> dict[str, str]:
-    """The directory of each channel that has one here."""
-    found = {}
-    for channel in payload.input_data_config:
-        source = channel.data_source.s3_data_source
-        where = directory_of(source.s3_uri, config.services.data) if source is not None else ""
-        if where:
-            found[channel.channel_name] = where
-    return found
-
-
-def _argv(payload: Payload, template: Service, words: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _argv(here: _Here, words: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Entry point and arguments: the settings', or as SageMaker starts an image."""
-    if template.command:
-        return tuple(_fill(word, words) for word in template.command), ()
-    algorithm = payload.algorithm_specification
+    if here.template.command:
+        return tuple(_fill(word, words) for word in here.template.command), ()
+    algorithm = here.payload.algorithm_specification
     arguments = algorithm.container_arguments or ([] if algorithm.container_entrypoint else ["train"])
     return tuple(algorithm.container_entrypoint), tuple(arguments)
 
@@ -160,85 +194,19 @@ def _fill(word: str, words: Mapping[str, str]) -> str:
     return word
 
 
-def _variables(payload: Payload, ml: str, channels: Mapping[str, str]) -> dict[str, str]:
-    """As SageMaker's training toolkit names them."""
-    found = {
-        "SM_MODEL_DIR": f"{ml}/model",
-        "SM_INPUT_DIR": f"{ml}/input",
-        "SM_INPUT_CONFIG_DIR": f"{ml}/input/config",
-        "SM_OUTPUT_DIR": f"{ml}/output",
-        "SM_OUTPUT_DATA_DIR": f"{ml}/output/data",
-        "SM_CHANNELS": _json(list(channels)),
-        "SM_CURRENT_HOST": HOST,
-        "SM_HOSTS": _json([HOST]),
-        "SM_CURRENT_INSTANCE_TYPE": payload.groups[0].instance_type,
-        "SM_INSTANCE_COUNT": str(sum(group.instance_count for group in payload.groups)),
-        "SM_HPS": _json(payload.hyper_parameters),
-        "SM_RESOURCE_CONFIG": _json(_resources(payload)),
-        "SM_INPUT_DATA_CONFIG": _json(_inputs(payload)),
-    }
-    for name in channels:
-        found[f"SM_CHANNEL_{name.upper()}"] = f"{ml}/input/data/{name}"
-    for name, value in payload.hyper_parameters.items():
-        found[f"SM_HP_{name.upper().replace('-', '_')}"] = value
-    return found
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _resources(payload: Payload) -> dict[str, Any]:
-    """resourceconfig.json. One host, since a job is one container or process."""
-    first = payload.groups[0]
-    return {
-        "current_host": HOST,
-        "current_instance_type": first.instance_type,
-        "current_group_name": first.instance_group_name,
-        "hosts": [HOST],
-        "instance_groups": [
-            {"instance_group_name": first.instance_group_name, "instance_type": first.instance_type, "hosts": [HOST]}
-        ],
-        "network_interface_name": "eth0",
-    }
-
-
-def _inputs(payload: Payload) -> dict[str, Any]:
-    """inputdataconfig.json."""
-    return {one.channel_name: _input(one, payload) for one in payload.input_data_config}
-
-
-def _input(channel: Channel, payload: Payload) -> dict[str, str]:
-    source = channel.data_source.s3_data_source
-    found = {
-        "TrainingInputMode": channel.input_mode or payload.algorithm_specification.training_input_mode,
-        "S3DistributionType": source.s3_data_distribution_type if source is not None else "FullyReplicated",
-        "RecordWrapperType": channel.record_wrapper_type,
-    }
-    return {**found, "ContentType": channel.content_type} if channel.content_type else found
-
-
-def _files(root: Path, payload: Payload, text: str, links: Mapping[str, str], in_container: bool) -> Files:
-    config = "ml/input/config"
-    return Files(
-        root=root,
-        folders=tuple(f"ml/{folder}" for folder in FOLDERS),
-        texts={
-            "ml/request.json" if in_container else "request.json": text,
-            f"{config}/hyperparameters.json": _json(payload.hyper_parameters),
-            f"{config}/resourceconfig.json": _json(_resources(payload)),
-            f"{config}/inputdataconfig.json": _json(_inputs(payload)),
-        },
-        links={f"ml/input/data/{name}": where for name, where in links.items()},
-    )
-
-
-def _mounts(root: Path, channels: Mapping[str, str], config: Config) -> str:
+def _mounts(base: Path, channels: Mapping[str, str], config: Config) -> str:
     """containerProperties with /opt/ml, and in it the data of the channels."""
-    volumes = [Volume(name="ml", host=Host(source_path=str(root / "ml")))]
-    mounts = [MountPoint(source_volume="ml", container_path=ML)]
-    for name, where in channels.items():
-        volumes.append(Volume(name=f"channel-{name}", host=Host(source_path=where)))
-        path = os.path.join(ML, "input/data", name)
-        mounts.append(MountPoint(source_volume=f"channel-{name}", container_path=path, read_only=True))
-    return encoded(ContainerProperties(volumes=volumes, mount_points=mounts), config, "")
+    mounts = [(str(base / "ml"), ML, False)]
+    if channels:
+        mounts.append((str(base / CHANNELS), f"{ML}/input/data", False))
+    mounts += [(where, f"{ML}/input/data/{name}", True) for name, where in channels.items()]
+    return encoded(
+        ContainerProperties(
+            volumes=[Volume(name=inside, host=HostVolume(source_path=where)) for where, inside, _ in mounts],
+            mount_points=[
+                MountPoint(source_volume=inside, container_path=inside, read_only=True if only else None)
+                for _, inside, only in mounts
+            ],
+        ),
+        config,
+    )

@@ -53,6 +53,18 @@ def test_the_end_of_an_essential_one_ends_the_others():
     assert pod.cause == EXIT
 
 
+def test_a_forgiving_one_ends_the_others_only_if_it_fails():
+    pod = Pod([Part(name, forgiving=True) for name in ("a", "b", "c")])
+    begin(pod, "a", "b", "c")
+    pod.ended("a", 0)
+    assert pod.step(1) == []
+    pod.ended("b", 3)
+    assert pod.step(2) == [Act(TERM, "c")]
+    pod.ended("c", 143)
+    assert pod.step(3) == []
+    assert (pod.over, pod.cause, codes(pod)) == (True, EXIT, {"a": 0, "b": 3, "c": 143})
+
+
 def test_the_end_of_another_one_changes_nothing():
     pod = Pod([side("log"), Part("main")])
     begin(pod, "log", "main")

@@ -2,7 +2,9 @@
 
 from ipaddress import IPv4Address
 
+from msgspec.structs import replace
 from tests.unit.core.building import Batch
+from tests.unit.core.test_core_services import service_queue, train
 
 from batchery.core.messages import Started
 from batchery.run.addresses import FIRST, Addresses
@@ -41,3 +43,18 @@ def test_no_two_gangs_have_one_address(monkeypatch) -> None:
     batch.exits(jobs[1])
     late = batch.submit(nodes=2)
     assert int(IPv4Address(addresses.node_of(batch.world, batch.jobs[late], batch.key(late)).address)) == FIRST + 11
+
+
+def test_hosts_of_a_training_job_stand_in_a_row_that_no_gang_has(monkeypatch) -> None:
+    monkeypatch.setattr("batchery.run.addresses.task_id", lambda key: f"{7:032x}")
+    batch, addresses = Batch(), Addresses()
+    gang, queue = batch.submit(nodes=4), service_queue(batch)
+    addresses.node_of(batch.world, batch.jobs[gang], batch.key(gang))
+    jobs = [train(batch, queue, 2), train(batch, queue, 1)]
+    batch.jobs[jobs[0]].shape = replace(batch.jobs[jobs[0]].shape, streams=(("algo-1", "", ""), ("algo-2", "", "")))
+    rows = [addresses.hosts_of(batch.world, batch.jobs[job], batch.key(job)) for job in jobs]
+    first = [str(IPv4Address(FIRST + 11 + number)) for number in range(3)]
+    assert rows == [(first[0], first[1]), (first[2],)]
+    batch.send(Started(batch.key(jobs[0]), batch.now, "127.9.9.9"))
+    again = Addresses().hosts_of(batch.world, batch.jobs[jobs[0]], batch.key(jobs[0]))
+    assert again == ("127.9.9.9", "127.9.9.10")
