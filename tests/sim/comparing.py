@@ -13,7 +13,10 @@ def snapshot(world: World) -> dict[str, Any]:
     """Everything of a World that must survive a reload, in a form that compares."""
     jobs = {}
     for job in world.jobs.values():
-        tasks = {index: (task.serial, task.used, task.asked, task.live) for index, task in sorted(job.tasks.items())}
+        tasks = {
+            index: (task.serial, task.used, task.preempted, task.asked, task.live)
+            for index, task in sorted(job.tasks.items())
+        }
         facts = (job.seq, job.name, job.queue, job.shape, job.needs, job.size, job.created)
         mark = job.asked, job.closed
         jobs[job.id] = (bytes(job.status), facts, mark, job.needed_by, tasks if job.closed is None else {})
@@ -34,6 +37,7 @@ def snapshot(world: World) -> dict[str, Any]:
         "capacity": (world.pools, world.sites, world.site_of),
         "shares": {arn: shares for arn, shares in world.shares.items() if shares},
         "policies": world.policies,
+        "quotas": world.quotas,
         "queues": world.queues,
         "environments": world.environments,
         "consumables": (world.consumables, world.tokens, world.locked, world.promised),

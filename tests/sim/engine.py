@@ -34,6 +34,7 @@ class Order:
     resources: Resources
     pool: str
     timeout: int
+    slowness: int = 1  # how many times as long as others it runs
 
 
 @dataclass
@@ -203,7 +204,8 @@ class FakeEngine:
         self.truth.begun[key] = self.now
         self.truth.alive[key[:2]] = key
         run.started = self.now
-        run.ends = self.now + self.random.choice((1, 20, 20, 300, 2_000, 2_000, 30_000, 100_000))
+        takes = self.random.choice((1, 20, 20, 300, 2_000, 2_000, 30_000, 100_000))
+        run.ends = self.now + takes * run.order.slowness
         if run.timeout and run.ends > self.now + run.timeout:
             run.ends, run.cause, run.code = self.now + run.timeout, TIMEOUT, 137
         run.state = STARTING if run.cause == START_FAILED else RUNS

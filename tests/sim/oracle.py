@@ -6,7 +6,7 @@ The oracle shares no code with the core's rules: it sees commands, committed cha
 from tests.sim.engine import Truth
 
 from batchery.core.changes import Began, Change, Ended, Evaluated, JobClosed, Placed, Submitted, WasAsked
-from batchery.core.messages import Lost, Report, Submit
+from batchery.core.messages import Lost, Report, Submit, SubmitService
 from batchery.core.model import EXIT, N_TO_N, SEQUENTIAL, VOID, AttemptKey, Job
 from batchery.core.retry import EXITED
 from batchery.core.status import FAILED, SUCCEEDED
@@ -29,7 +29,7 @@ class Oracle:
         self.judged = 0  # of the engine's beginnings
         self.mains: set[str] = set()  # gangs whose main node has begun
 
-    def promise(self, command: Submit) -> None:
+    def promise(self, command: Submit | SubmitService) -> None:
         """The client was told that its job is accepted."""
         self.promised.add(command.id)
 

@@ -8,6 +8,7 @@ come to the same. At the end everything is healed, and every job must end.
 from random import Random
 from typing import Any
 
+from tests.sim import trainers
 from tests.sim.clients import (
     ENVIRONMENTS,
     HOME,
@@ -24,14 +25,19 @@ from tests.sim.clients import (
 from tests.sim.comparing import assert_same
 from tests.sim.engine import FakeEngine, Order
 from tests.sim.oracle import Oracle
+from tests.sim.quotas import Quotas
+from tests.sim.revisions import Revisions
 from tests.sim.stores import SimStore, like
+from tests.sim.trainers import WHERE as SERVICES
+from tests.sim.trainers import Trainers
 from tests.sim.units import Units
 
 from batchery.core.changes import Change
 from batchery.core.check import check
 from batchery.core.fits import fits_of
+from batchery.core.instances import pool_of, pools_of
 from batchery.core.keys import Ref
-from batchery.core.lanes import demand_of
+from batchery.core.lanes import demand_of, lane_of
 from batchery.core.messages import (
     Ack,
     Cancel,
@@ -43,12 +49,15 @@ from batchery.core.messages import (
     Launch,
     NeedFacts,
     Submit,
+    SubmitService,
+    Terminate,
     UpdateConsumable,
     UpdateEnvironment,
     Withdraw,
 )
 from batchery.core.model import ENABLED, UPDATING, Capacity, Dirty, Policy, Site, World
 from batchery.core.owed import owed
+from batchery.core.quotas import never
 from batchery.core.status import RUNNABLE
 from batchery.core.step import forget, next_alarm, turn
 from batchery.store.store import CommitFailed
@@ -71,6 +80,8 @@ class Simulation:
         self.clients = Clients(self.random)
         self.oracle = Oracle()
         self.units = Units()
+        self.trainers = Trainers(self.random) if seed % 2 == 0 else None  # every other history has service jobs
+        self.quotas, self.revisions = Quotas(strict), Revisions()
         self.true_now = self.engine.now = START
         self.now = START  # the server's clock
         self.faults = True
@@ -84,6 +95,9 @@ class Simulation:
         """The whole history; how often each thing happened."""
         self._settle(opening())
         self._settle(queues())
+        if self.trainers is not None:
+            for made in (trainers.opening(), trainers.queues(), trainers.shares()):
+                self._settle(made)
         for _ in range(STEPS):
             self._step()
         self._heal()
@@ -100,7 +114,10 @@ class Simulation:
     def _step(self) -> None:
         self._pass_time(self.random.choice((0, 1, 5, 100, 1_000, 10_000, 61_000)))
         for _ in range(self.random.choice((0, 0, 1, 1, 2, 6))):
-            self.inbox.append((self.clients.wish(), True))
+            if self.trainers is not None and self.random.random() < 0.6:
+                self.inbox += [(wish, True) for wish in self.trainers.wishes()]
+            else:
+                self.inbox.append((self.clients.wish(), True))
         self._mishaps()
         self._turn()
         self.oracle.judge(self.engine.truth)
@@ -158,9 +175,10 @@ class Simulation:
         if isinstance(effect, Launch):
             live = self.world.live.get(effect.key)
             if live is not None:  # the dispatcher makes the order from what World says now
-                pool = self.world.environments[live.environment].pool
-                timeout = self.world.jobs[effect.key.job].shape.timeout
-                self.engine.launch(Order(effect.key, live.resources, pool, timeout))
+                shape = self.world.jobs[effect.key.job].shape
+                pool = pool_of(self.world.environments[live.environment], shape.unit)
+                slowness = 30 if shape.instances else 1  # so that there is something to preempt
+                self.engine.launch(Order(effect.key, live.resources, pool, shape.timeout, slowness))
         elif isinstance(effect, Kill):
             self.engine.kill(effect.key)
         elif isinstance(effect, Withdraw):
@@ -188,6 +206,8 @@ class Simulation:
             return []
         self.oracle.note(changes)
         self.units.note(changes, self.engine.truth)
+        self.quotas.note(changes)
+        self.revisions.note(changes)
         check(self.world)
         if self._chance(0.03):
             self._count("crash after the commit")
@@ -224,6 +244,10 @@ class Simulation:
             self._count("submit")
             self.oracle.promise(command)
             self.clients.known[command.id] = command.size
+        elif error is None and isinstance(command, SubmitService) and self.trainers is not None:
+            self._count("submit of a service job")
+            self.oracle.promise(command)
+            self.trainers.known.append(command.id)
         elif error is None:
             self._count(type(command).__name__)
 
@@ -306,7 +330,8 @@ class Simulation:
         for answer in self._turn([(command, False) for command in commands]):
             assert answer.error is None, answer.error
         self._turn()
-        self.engine.limits = {arn("compute-environment", "three"): VCPUS, "shared": VCPUS}
+        for environment in self.world.environments.values():
+            self.engine.limits |= pools_of(environment)
         self.faults = faults
 
     def _heal(self) -> None:
@@ -323,12 +348,14 @@ class Simulation:
         for name in ENVIRONMENTS:
             where = arn("compute-environment", name)
             self.inbox.append((UpdateEnvironment(where, state=ENABLED, max_vcpus=VCPUS), False))
+        for where in SERVICES.values() if self.trainers is not None else ():
+            self.inbox.append((UpdateEnvironment(where, state=ENABLED), False))
         self.inbox.append((DeleteConsumable(SEATS), False))
         self.inbox.append((create_seats(), False))  # REPLENISHABLE: of the other kind there might never be enough
         self.inbox.append((UpdateConsumable(SEATS, "SET", 4), False))
         self.inbox.append((UpdateConsumable(TICKETS, "ADD", 10_000), False))
         for _ in range(400):
-            self._pass_time(self.random.choice((100, 5_000, 61_000)))
+            self._pass_time(self.random.choice((100, 5_000, 61_000)) * (10 if self.trainers is not None else 1))
             self._turn()
             self.oracle.judge(self.engine.truth)
             if not any(job.closed is None for job in self.world.jobs.values()) and not self.inbox:
@@ -339,9 +366,10 @@ class Simulation:
     def _cancel_misfits(self) -> None:
         for job in self.world.jobs.values():
             if job.closed is None and job.asked is None and RUNNABLE in job.status:
-                queue = self.world.queues[job.queue]
-                if not fits_of(self.world, queue, demand_of(job.shape)):
-                    self.inbox.append((Cancel(HOME, Ref(job.id, None), "it can never run"), False))
+                queue, ref, words = self.world.queues[job.queue], Ref(job.id, None), "it can never run"
+                if never(self.world, queue, lane_of(job)) or not fits_of(self.world, queue, demand_of(job.shape)):
+                    end = Terminate(HOME, ref, words, service=True) if job.service else Cancel(HOME, ref, words)
+                    self.inbox.append((end, False))
 
     def _over(self) -> None:
         for _ in range(3):
@@ -358,3 +386,5 @@ class Simulation:
         assert not self.engine.runs, f"the engine may forget everything: {self.engine.runs}"
         self.oracle.judge_end(self.engine.truth, self.store.ends())
         self.units.judge_end(self.engine.truth)
+        self.quotas.judge_end(self.store.preempted())
+        self.counts["preemption"] = sum(self.quotas.preempted.values())

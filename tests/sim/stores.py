@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from batchery.core.changes import Change
-from batchery.core.model import Asked, Attempt, AttemptKey, Closed, Dirty, Job, NodeEnd, Task, World
+from batchery.core.model import PREEMPTED, Asked, Attempt, AttemptKey, Closed, Dirty, Job, NodeEnd, Task, World
 from batchery.core.rebuild import rebuild
 from batchery.core.shares import Usage
 from batchery.core.status import CLOSING, LIVE, NODE_FAILED, NODE_SUCCEEDED, ONE, PENDING, SUBMITTED, SUCCEEDED
@@ -34,6 +34,10 @@ class SimStore(Protocol):
 
     def ends(self) -> dict[str, tuple[int, str] | None]:
         """Every job that is stored: code and reason, None while open."""
+        ...
+
+    def preempted(self) -> dict[str, int]:
+        """Attempts that were preempted, of each job that had any."""
         ...
 
     def ghosts(self, ids: Iterable[str]) -> dict[str, Job]: ...
@@ -71,6 +75,8 @@ class MemoryStore:
         for seq, _ in dirty.specs:
             job = dirty.jobs[seq]
             self.jobs[seq] = replace(job, status=b"", tasks={}, asked=None, closed=None, shelf=None, needed_by=0)
+        for seq, job in dirty.shapes.items():
+            self.jobs[seq] = replace(self.jobs[seq], shape=job.shape)
         for seq, job in dirty.jobs.items():
             self.marks[seq] = (job.asked, job.closed)
         for key, (_, task) in dirty.tasks.items():
@@ -87,6 +93,7 @@ class MemoryStore:
             (self.named.definitions, dirty.definitions),
             (self.named.consumables, dirty.consumables),
             (self.named.policies, dirty.policies),
+            (self.named.quotas, dirty.quotas),
         ):
             _write(kept, rows)
         for scope, token, at, forget in dirty.tokens:
@@ -106,6 +113,7 @@ class MemoryStore:
         for (scope, token), at in sorted(self.tokens.items(), key=lambda row: row[1]):
             world.tokens.setdefault(scope, {})[token] = at
         world.policies = dict(self.named.policies)
+        world.quotas = dict(self.named.quotas)
         for (queue, share), (spent, at) in self.shares.items():
             world.shares.setdefault(queue, {})[share] = Usage(spent, at)
         open_jobs = [seq for seq, (_, closed) in self.marks.items() if closed is None]
@@ -134,6 +142,7 @@ class MemoryStore:
                 status[attempt.key.index] = attempt.code
             elif not job.gang or task.index == job.speaker:
                 task.used += attempt.counts
+                task.preempted += attempt.cause == PREEMPTED
         for task in job.tasks.values() if job.gang else ():
             self._node(seq, task, status)
         for first, end, ended in self.spans.get(seq, ()):
@@ -161,6 +170,10 @@ class MemoryStore:
     def ends(self) -> dict[str, tuple[int, str] | None]:
         marks = ((self.jobs[seq].id, closed) for seq, (_, closed) in self.marks.items())
         return {name: (closed.code, closed.reason) if closed else None for name, closed in marks}
+
+    def preempted(self) -> dict[str, int]:
+        counts = {seq: sum(a.cause == PREEMPTED for a in mine.values()) for seq, mine in self.attempts.items()}
+        return {self.jobs[seq].id: count for seq, count in counts.items() if count}
 
     def restart(self) -> None:
         pass
@@ -219,6 +232,11 @@ class RealStore:
         assert self.store.connection is not None
         rows = self.store.connection.execute("SELECT id, code, reason FROM job")
         return {name: (code, reason) if code is not None else None for name, code, reason in rows}
+
+    def preempted(self) -> dict[str, int]:
+        assert self.store.connection is not None
+        counts = "SELECT id, count(*) FROM job JOIN attempt USING (seq) WHERE cause = 'PREEMPTED' GROUP BY seq"
+        return dict(self.store.connection.execute(counts))
 
     def close(self) -> None:
         self.store.close()

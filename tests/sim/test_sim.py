@@ -14,7 +14,7 @@ from batchery.core.changes import Recalled
 PORTION = 20
 
 
-@pytest.mark.parametrize("first", range(0, 240, PORTION))
+@pytest.mark.parametrize("first", range(0, 200, PORTION))
 def test_histories(first: int) -> None:
     for seed in range(first, first + PORTION):
         with naming(seed):

@@ -73,21 +73,47 @@ class _Preemption:
         self.gpus[site] += need.gpus
 
     def plan(self, now: int) -> list[Change]:
-        order, changes = self.order, list[Change]()
-        fronts = [(front, place) for place in order.lines if (front := order.front(place)) is not None]
-        for (entry, lane), place in sorted(fronts, key=lambda one: one[0][0].seq):
+        order, victims = self.order, list[_Victim]()
+        fronts = [front for place in order.lines if (front := order.front(place)) is not None]
+        for entry, lane in sorted(fronts, key=lambda front: front[0].seq):
             fits = [one for one in order.environments if not could_ever(self.world, one, lane.demand)]
             ways = [(one, way) for one in fits if (way := self._victims(one, lane, -entry.rank)) is not None]
-            where, victims = min(ways, key=lambda one: len(one[1]), default=(fits[0] if fits else None, []))
-            for victim in victims:
+            where, chosen = min(ways, key=lambda one: len(one[1]), default=(fits[0] if fits else None, []))
+            for victim in chosen:
                 self.mine[self._place(victim.attempt)].remove(victim.attempt)
                 self._leaves(victim.attempt)
-                changes.append(Doomed(victim.attempt.key, PREEMPTED, now, victim.words))
             if where is not None and self._over(lane) <= 0:  # what comes free is its own
-                self.used[place] = self.used.get(place, 0) + lane.demand.resources.vcpus
-                pool = pool_of(where, lane.demand.unit)
-                self.taken[pool] = self.taken.get(pool, 0) + lane.demand.resources.vcpus
-        return changes
+                self._claim(where, lane, bool(chosen))
+            victims += chosen
+        kept = [victim for victim in reversed(victims) if not self._spared(victim)][::-1]
+        return [Doomed(victim.attempt.key, PREEMPTED, now, victim.words) for victim in kept]
+
+    def _claim(self, environment: Environment, lane: Lane, hosted: bool) -> None:
+        place, pool = (lane.share, lane.demand.unit), pool_of(environment, lane.demand.unit)
+        self.used[place] = self.used.get(place, 0) + lane.demand.resources.vcpus
+        self.taken[pool] = self.taken.get(pool, 0) + lane.demand.resources.vcpus
+        if hosted:
+            site = self.world.site_of[environment.arn]
+            need = granted(sites.of(self.world, environment.arn).capacity, lane.demand.resources)
+            self.memory[site] -= need.memory
+            self.gpus[site] -= need.gpus
+
+    def _spared(self, victim: _Victim) -> bool:
+        """Whether all have what they claimed without this victim, which then goes on: others were chosen after it."""
+        need, place = victim.attempt.resources, self._place(victim.attempt)
+        environment = self.world.environments[victim.attempt.environment]
+        pool, site = pool_of(environment, place[1]), self.world.site_of[environment.arn]
+        over = self.used[place] + need.vcpus - self.order.limit(place) if victim.words == IN_SHARE else 0
+        short = self.taken[pool] + need.vcpus - most_of(environment, place[1])
+        queues = sites.of(self.world, environment.arn).capacity.queues
+        hosts = queues or (need.memory <= self.memory[site] and need.gpus <= self.gpus[site])
+        if over > 0 or short > 0 or not hosts:
+            return False
+        self.used[place] += need.vcpus
+        self.taken[pool] += need.vcpus
+        self.memory[site] -= need.memory
+        self.gpus[site] -= need.gpus
+        return True
 
     def _over(self, lane: Lane) -> int:
         """How far beyond its share's limit a task of this lane would go."""
@@ -114,10 +140,10 @@ class _Preemption:
                 short -= attempt.resources.vcpus
         if short > 0:
             return None
-        needed = self._sparing(found, over, short)
-        return needed if self._hosted(environment, lane, needed) else None
+        found = self._needed(found, over, short)
+        return found if self._hosted(environment, lane, found) else None
 
-    def _sparing(self, found: list[_Victim], over: int, short: int) -> list[_Victim]:
+    def _needed(self, found: list[_Victim], over: int, short: int) -> list[_Victim]:
         """Without those who turn out not to be needed, the most worthy spared first."""
         kept = []
         for victim in reversed(found):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from tests.unit.core.building import HOME, Batch, arn
 from tests.unit.core.test_core_quotas import codes, quota_queue, share
-from tests.unit.core.test_core_services import LARGE, service_environment, train
+from tests.unit.core.test_core_services import LARGE, service_environment, train, wish
 
 from batchery.core.messages import CreatePolicy, Terminate, UpdateEnvironment
 from batchery.core.model import DISABLED, ENABLED, PREEMPTED, task_ref
@@ -40,6 +40,18 @@ def test_who_turns_out_not_to_be_needed_is_spared(batch: Batch) -> None:
     share(batch, queue, "b", 3)
     small, large = train(batch, queue, share="a", priority=1), train(batch, queue, 3, share="a", priority=2)
     train(batch, queue, 3, share="b")
+    assert doomed(batch) == {large}
+    assert batch.attempt(small).doom == ""
+
+
+def test_who_turns_out_not_to_be_needed_once_others_have_given_way_is_spared_too(batch: Batch) -> None:
+    queue = quota_queue(batch, 6)
+    for name, most in (("a", 1), ("b", 2), ("c", 1), ("d", 2)):
+        share(batch, queue, name, most, BORROW if name == "a" else LEND)
+    small, large = train(batch, queue, share="a", priority=1), train(batch, queue, 2, share="a", priority=2)
+    for name in ("b", "c"):
+        train(batch, queue, share=name)
+    batch.send(wish(batch, queue, 2, share="d"), wish(batch, queue, share="b"))  # one is free, two more are wanted
     assert doomed(batch) == {large}
     assert batch.attempt(small).doom == ""
 
