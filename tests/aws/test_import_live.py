@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from motoserver import Moto
 from wire_pipeline import Pipeline, Server, until
+from wire_training import Training
 
 REQUIREMENTS = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}]
 
@@ -213,6 +214,41 @@ def test_consumable_resources_and_what_asks_for_them(own_server: Callable[..., S
     for job in jobs:
         here.wait(job, "SUCCEEDED")
     assert outcomes(second, *source)["consumable resource licence"]["outcome"] == "unchanged"
+
+
+def test_quota_shares_and_what_only_an_update_sets(own_server: Callable[..., Server], tmp_path: Path) -> None:
+    first, second = own_server("kill_grace = 2"), own_server("kill_grace = 2")
+    there, here = Training(first, tmp_path), Training(second, tmp_path)
+    policy = {"terminateJobsOnUpdate": True, "jobExecutionTimeoutMinutes": 10}
+    environment = there.new_environment(vcpus=1)
+    there.set_environment(environment, state="DISABLED", updatePolicy=policy)
+    rule = there.batch.create_scheduling_policy(
+        name="quota", quotaSharePolicy={"idleResourceAssignmentStrategy": "FIFO"}
+    )
+    limits = [{"maxCapacity": 2, "capacityUnit": "ml.m5.large"}]
+    queue = there.service_queue(there.service_environment(capacityLimits=limits), schedulingPolicyArn=rule["arn"])
+    members = {
+        "capacityLimits": limits,
+        "resourceSharingConfiguration": {"strategy": "LEND_AND_BORROW", "borrowLimit": 50},
+        "preemptionConfiguration": {"inSharePreemption": "ENABLED"},
+        "tags": {"team": "ada"},
+    }
+    arn = there.batch.create_quota_share(quotaShareName="blue", jobQueue=queue, **members)["quotaShareArn"]
+    source = ("--endpoint-url", first.url)
+    done = outcomes(second, *source)
+    assert done[f"quota share {queue}/blue"]["outcome"] == "created"
+    shown = here.batch.describe_quota_share(quotaShareArn=arn)
+    assert {name: shown[name] for name in members} == members
+    copied = here.environment(environment)
+    assert (copied["state"], copied["updatePolicy"]) == ("DISABLED", policy)
+    image = {"TrainingImage": "x", "TrainingInputMode": "File", "ContainerEntrypoint": ["true"]}
+    payload = here.payload(AlgorithmSpecification=image)
+    here.until(here.train(queue, payload, quotaShareName="blue"), "SUCCEEDED")
+    there.batch.update_quota_share(quotaShareArn=arn, state="DISABLED")
+    changed = outcomes(second, *source)
+    assert changed[f"quota share {queue}/blue"]["notes"] == ["changed: state"]
+    assert here.batch.describe_quota_share(quotaShareArn=arn)["state"] == "DISABLED"
+    assert {line["outcome"] for line in outcomes(second, *source).values()} == {"unchanged"}
 
 
 def test_what_cannot_be_read(server: Server) -> None:

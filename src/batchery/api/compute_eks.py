@@ -13,21 +13,18 @@ from msgspec.structs import replace
 
 from batchery.api.shapes import ComputeResource, EksConfiguration
 
-_CLUSTER: Final = re.compile(r"arn:aws[a-z-]*:eks:(?P<region>[a-z0-9-]+):\d{12}:cluster/[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
+_CLUSTER: Final = re.compile(r"arn:aws[a-z-]*:eks:[a-z0-9-]+:\d{12}:cluster/[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 #: What becomes of the wish for an access entry; what the cluster has is not known.
 _ENTRIES: Final = {"ENABLED": "ACTIVE", "DISABLED": "INACTIVE"}
 LONGEST_NAMESPACE: Final = 63
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
-def eks_problems(eks: EksConfiguration, region: str) -> Iterator[str]:
-    """Of the configuration itself. ``region``: of the environment."""
+def eks_problems(eks: EksConfiguration) -> Iterator[str]:
+    """Of the configuration itself. The cluster may be of another region, as an imported one is: it is but a name."""
     name = eks.kubernetes_namespace
-    cluster = _CLUSTER.fullmatch(eks.eks_cluster_arn)
-    if cluster is None:
+    if _CLUSTER.fullmatch(eks.eks_cluster_arn) is None:
         yield "eksClusterArn must be an EKS cluster ARN."
-    elif cluster["region"] != region:
-        yield "eksClusterArn must be in the same AWS region as the compute environment."
     if len(name) > LONGEST_NAMESPACE:
         yield f"kubernetesNamespace must less than or equal to {LONGEST_NAMESPACE} characters long."
     if _NAMESPACE.fullmatch(name) is None:

@@ -68,7 +68,7 @@ async def create_compute_environment(
         call.allow("batch:TagResource", arn)
     resources = None if ask.type == UNMANAGED else ask.compute_resources
     _allow_capacity_tags(call, arn, resources)
-    for text in _create_problems(ask, call.realm.region):
+    for text in _create_problems(ask):
         raise call.refuse(text)
     check_tags(call, ask.tags)
     _check_cluster(call, ask.eks_configuration)
@@ -193,13 +193,13 @@ def _arn(call: Call, ref: str) -> str:
 # ------------------------------------------------------------------------------------------------------------ form
 
 
-def _create_problems(ask: CreateComputeEnvironmentRequest, region: str) -> Iterator[str]:
+def _create_problems(ask: CreateComputeEnvironmentRequest) -> Iterator[str]:
     if NAME.fullmatch(ask.compute_environment_name) is None:
         yield "Compute Environment name should match a valid pattern."
     if ask.state == DISABLED:
         yield "Compute Environment must be created in ENABLED state."
     if ask.eks_configuration is not None:
-        yield from eks_problems(ask.eks_configuration, region)
+        yield from eks_problems(ask.eks_configuration)
     if ask.type == UNMANAGED:
         yield from _unmanaged_problems(ask.unmanaged_vcpus, ask.service_role, ask.eks_configuration is not None)
     elif ask.unmanaged_vcpus is not None:

@@ -35,11 +35,11 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Copy scheduling policies, consumable resources, compute environments, job queues and job definitions.
+    """Copy scheduling policies, consumable resources, environments, job queues, quota shares and job definitions.
 
     They are read with boto3 (pip install 'batchery[aws]'), which changes nothing there, and made through the API of
     this Batchery, in the region of `batchery --region`. What is here already is changed where it differs; nothing is
-    deleted; a second run changes nothing. Jobs, logs and quota shares are not copied.
+    deleted; a second run changes nothing. Jobs and logs are not copied.
 
     \b
     Examples:

@@ -36,11 +36,6 @@ def test_an_unmanaged_environment_on_eks_needs_no_role(desk: Any) -> None:
     ("eks", "resources", "text"),
     [
         ({"eksClusterArn": "mine"}, {}, "eksClusterArn must be an EKS cluster ARN."),
-        (
-            {"eksClusterArn": CLUSTER.replace("us-east-1", "eu-west-1")},
-            {},
-            "eksClusterArn must be in the same AWS region as the compute environment.",
-        ),
         ({"kubernetesNamespace": "default"}, {}, "cannot be the default Kubernetes namespace"),
         ({"kubernetesNamespace": "kube-system"}, {}, "cannot be a reserved Kubernetes system namespace."),
         ({"kubernetesNamespace": "a" * 64}, {}, "must less than or equal to 63 characters long."),

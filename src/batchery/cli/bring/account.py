@@ -119,6 +119,20 @@ def queues(call: Call) -> list[Json]:
     return list(pages(call, "DescribeJobQueues", "jobQueues"))
 
 
+def quota_shares(call: Call) -> list[Json]:
+    """Of all quota-managed queues. ``quotaShare`` is what each is called here: queue/share."""
+    managed = {one["arn"] for one in policies(call) if one.get("quotaSharePolicy")}
+    found = []
+    for queue in queues(call):
+        if queue.get("schedulingPolicyArn") not in managed:
+            continue
+        name = queue["jobQueueName"]
+        for share in pages(call, "ListQuotaShares", "quotaShares", jobQueue=name):
+            told = call("DescribeQuotaShare", {"quotaShareArn": share["quotaShareArn"]})  # its tags too
+            found.append({**told, "jobQueue": name, "quotaShare": f"{name}/{told['quotaShareName']}"})
+    return found
+
+
 def definitions(call: Call) -> list[Json]:
     """ACTIVE revisions, the oldest of each name first."""
     found = list(pages(call, "DescribeJobDefinitions", "jobDefinitions", status="ACTIVE"))

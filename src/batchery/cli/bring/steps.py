@@ -90,16 +90,16 @@ class Import:
                 continue
             request, notes = kind.request(item)
             try:
-                outcome, more = self._resource(kind, request, by_name.get(name))
+                outcome, more = self._resource(kind, name, request, by_name.get(name))
             except CallFailed as error:
                 outcome, more = FAILED, [str(error)]
             yield Line(kind.title, name, outcome, [*more, *notes, *remarks(request)])
 
-    def _resource(self, kind: Kind, request: Json, here: Json | None) -> tuple[str, list[str]]:
-        if here is None:
-            self._do(kind, kind.create, request)
-            return CREATED, []
+    def _resource(self, kind: Kind, name: str, request: Json, here: Json | None) -> tuple[str, list[str]]:
         assert kind.update is not None
+        if here is None:
+            self._create(kind, name, request)
+            return CREATED, []
         made, _ = kind.request(here)
         different = sorted(name for name, value in request.items() if name != "tags" and value != made.get(name))
         if untagged(request, made):
@@ -111,7 +111,8 @@ class Import:
         operation, asked = kind.update(request)
         told = {name for name in different if name in (*asked, "totalQuantity", "tags")}
         if told - {"tags"}:
-            self._do(kind, operation, asked)
+            by_arn = {kind.by_arn: here[kind.arn]} if kind.by_arn else {}
+            self._do(kind, name, operation, asked | by_arn)
         self._tag(here[kind.arn], untagged(request, made))
         left = [name for name in different if name not in told]
         notes = [f"changed: {', '.join(sorted(told))}"] if told else []
@@ -119,17 +120,24 @@ class Import:
             notes.append(f"cannot be changed, and stays as it is here: {', '.join(left)}")
         return UPDATED if told else KEPT, notes
 
-    def _do(self, kind: Kind, operation: str, members: Json) -> None:
+    def _create(self, kind: Kind, name: str, request: Json) -> None:
+        """With what only an update can set."""
+        first = dict(request)
+        later = kind.later(first) if kind.later else {}
+        self._do(kind, name, kind.create, first)
+        if later and kind.update is not None:
+            operation, whole = kind.update(request)
+            self._do(kind, name, operation, {member: whole[member] for member in whole if _needed(member, kind, later)})
+
+    def _do(self, kind: Kind, name: str, operation: str, members: Json) -> None:
         if self._wishes.dry_run:
             return
         arns: dict[str, str] = {}
-        if "schedulingPolicyArn" in members or operation == "UpdateSchedulingPolicy":
+        if "schedulingPolicyArn" in members:
             arns = {bare(item["arn"]): item["arn"] for item in KINDS[0].read(self._target)}
-        if operation == "UpdateSchedulingPolicy":
-            members = {**members, "arn": arns[members["arn"]]}
         self._target(operation, addressed(members, arns))
         if kind.settles:
-            self._settled(kind, members.get(kind.name) or members[kind.name.removesuffix("Name")])
+            self._settled(kind, name)
 
     def _settled(self, kind: Kind, name: str) -> None:
         """Environments and queues are made in a while; what refers to them wants them VALID."""
@@ -183,6 +191,10 @@ class Import:
             return Line(kind.title, name, FAILED, [str(error), *notes])
         here.append({**request, kind.arn: answer[kind.arn], "revision": answer["revision"]})
         return Line(kind.title, name, CREATED, [*_renumbered(item["revision"], answer["revision"]), *notes])
+
+
+def _needed(member: str, kind: Kind, later: Json) -> bool:
+    return member in later or member == kind.name.removesuffix("Name")
 
 
 def untagged(request: Json, made: Json) -> dict[str, str]:

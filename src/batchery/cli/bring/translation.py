@@ -46,11 +46,16 @@ class Kind(NamedTuple):
     adapt: Callable[[Json], None]  # what is special, in place
     update: Callable[[Json], tuple[str, Json]] | None  # request -> operation and members that change it to that
     settles: bool = False  # it is CREATING or UPDATING for a while
+    by_arn: str = ""  # member of the update that wants the ARN, where a name will not do
+    later: Callable[[Json], Json] | None = (
+        None  # request -> what of it only an update can set; taken out of the request
+    )
 
     def request(self, item: Json) -> tuple[Json, list[str]]:
         """What makes this, and what was changed on the way."""
         known = {field.encode_name for field in fields(self.shape)}
-        made = {name: value for name, value in item.items() if name in known}
+        more = ("updatePolicy",) if self.later else ()
+        made = {name: value for name, value in item.items() if name in known or name in more}
         notes = []
         reserved = sorted(tag for tag in made.get("tags") or () if tag.startswith("aws:"))
         if reserved:
@@ -122,6 +127,7 @@ def _environment(request: Json) -> None:
         resources.pop("desiredvCpus", None)  # how many there are right now
         if str(resources.get("type", "")).startswith("FARGATE"):
             request["computeResources"] = {name: resources[name] for name in _ON_FARGATE if name in resources}
+    request.get("eksConfiguration", {}).get("accessEntry", {}).pop("status", None)
 
 
 def _queue(request: Json) -> None:
@@ -158,7 +164,7 @@ def _requirements(value: Any) -> Iterator[Json]:
 
 
 def _change_policy(request: Json) -> tuple[str, Json]:
-    return "UpdateSchedulingPolicy", _only(request, shapes.UpdateSchedulingPolicyRequest, arn=request["name"])
+    return "UpdateSchedulingPolicy", _only(request, shapes.UpdateSchedulingPolicyRequest)
 
 
 def _change_consumable(request: Json) -> tuple[str, Json]:
@@ -174,6 +180,12 @@ def _change_environment(request: Json) -> tuple[str, Json]:
     return "UpdateComputeEnvironment", asked
 
 
+def _later_of_environment(request: Json) -> Json:
+    """AWS makes no environment that is DISABLED, nor one with an updatePolicy."""
+    later = {"updatePolicy": request.pop("updatePolicy")} if "updatePolicy" in request else {}
+    return later | ({"state": request.pop("state")} if request.get("state") == "DISABLED" else {})
+
+
 def _change_service_environment(request: Json) -> tuple[str, Json]:
     name = request["serviceEnvironmentName"]
     return "UpdateServiceEnvironment", _only(request, shapes.UpdateServiceEnvironmentRequest, serviceEnvironment=name)
@@ -181,6 +193,10 @@ def _change_service_environment(request: Json) -> tuple[str, Json]:
 
 def _change_queue(request: Json) -> tuple[str, Json]:
     return "UpdateJobQueue", _only(request, shapes.UpdateJobQueueRequest, jobQueue=request["jobQueueName"])
+
+
+def _change_quota_share(request: Json) -> tuple[str, Json]:
+    return "UpdateQuotaShare", _only(request, shapes.UpdateQuotaShareRequest)
 
 
 def _only(request: Json, shape: type, **more: str) -> Json:
@@ -203,7 +219,15 @@ def _kind(title: str, read: Callable[[Call], list[Json]], noun: str, **more: Any
 
 #: In the order in which they need each other.
 KINDS: Final = (
-    _kind("scheduling policy", account.policies, "SchedulingPolicy", name="name", arn="arn", update=_change_policy),
+    _kind(
+        "scheduling policy",
+        account.policies,
+        "SchedulingPolicy",
+        name="name",
+        arn="arn",
+        update=_change_policy,
+        by_arn="arn",
+    ),
     _kind("consumable resource", account.consumables, "ConsumableResource", update=_change_consumable),
     _kind(
         "compute environment",
@@ -212,6 +236,7 @@ KINDS: Final = (
         adapt=_environment,
         update=_change_environment,
         settles=True,
+        later=_later_of_environment,
     ),
     _kind(
         "service environment",
@@ -221,6 +246,15 @@ KINDS: Final = (
         settles=True,
     ),
     _kind("job queue", account.queues, "JobQueue", adapt=_queue, update=_change_queue, settles=True),
+    _kind(
+        "quota share",
+        account.quota_shares,
+        "QuotaShare",
+        name="quotaShare",
+        update=_change_quota_share,
+        settles=True,
+        by_arn="quotaShareArn",
+    ),
     _kind(
         "job definition",
         account.definitions,
