@@ -54,6 +54,9 @@ def update(training: Training, arn: str, **members: Any) -> None:
 
 def test_a_quota_share_from_its_creation_to_its_end(training: Training) -> None:
     batch, queue = training.batch, managed(training, 4)
+    use = batch.get_job_queue_snapshot(jobQueue=queue)["queueUtilization"]
+    assert use["quotaShareUtilization"] == {"topCapacityUtilization": []}
+    assert "fairshareUtilization" not in use
     limits = [{"maxCapacity": 2, "capacityUnit": LARGE}]
     members: dict[str, Any] = {
         "capacityLimits": limits,

@@ -26,7 +26,7 @@ from batchery.core import query
 from batchery.core.instances import SERVICE
 from batchery.core.model import Queue
 from batchery.core.query import Front, QueueUse
-from batchery.core.shares import QuotaShare
+from batchery.core.shares import QUOTA
 from batchery.spec.names import job_arn, queue_arn, service_job_arn
 
 TOP_SHARES: Final = 20
@@ -43,8 +43,8 @@ async def get_job_queue_snapshot(call: Call, ask: GetJobQueueSnapshotRequest) ->
     arn_of = service_job_arn if queue.type == SERVICE else job_arn
     now = call.service.now()
     front = await call.service.ask(query.front, queue.arn, now)
-    shares: list[QuotaShare] = await call.service.ask(query.quotas, queue.arn)
-    if shares:
+    policy = await call.service.ask(query.resolve_policy, call.realm, queue.policy)
+    if policy is not None and policy.kind == QUOTA:
         return await _of_quotas(call, queue.arn, now, front)
     used: QueueUse = await call.service.ask(query.use, queue.arn)
     return GetJobQueueSnapshotResponse(
@@ -57,7 +57,7 @@ async def get_job_queue_snapshot(call: Call, ask: GetJobQueueSnapshotRequest) ->
         ),
         queue_utilization=QueueSnapshotUtilizationDetail(
             total_capacity_usage=[QueueSnapshotCapacityUsage(capacity_unit=used.unit, quantity=used.vcpus / 1000)],
-            fairshare_utilization=_by_share(used) if queue.policy else None,
+            fairshare_utilization=_by_share(used) if policy is not None else None,
             last_updated_at=now,
         ),
     )

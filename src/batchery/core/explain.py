@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from batchery.core import locks
+from batchery.core import locks, sites
 from batchery.core.fairshare import active_shares, budget, usage_at, weight_of
 from batchery.core.fits import NOT_MULTI_NODE, could_ever, fits_of, misfit, usable
 from batchery.core.gang import launchable
@@ -111,6 +111,9 @@ def _task(world: World, job: Job, number: int, ref: str, now: int) -> Why:
         where = world.environments[live.environment].name
         if code == OFFERED:
             lines.append(f"The engine of {where} has it and begins it as soon as there is room.")
+            words = sites.of(world, live.environment).words
+            if said := words.attempts.get(live.key) or words.trouble:
+                lines.append(f"It says: {said}")
             if live.recall is not None:
                 lines.append(f"The engine was asked to give it back: {live.recall.reason}")
         else:
@@ -141,20 +144,10 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str], n
     for _, arn in queue.order:
         environment = world.environments[arn]
         need = needed(room.at(environment).capacity, demand)
-        if need != asked and not words and usable(environment):
-            lines.append(_clamped(asked, need))
-        lack = could_ever(world, environment, demand)
-        if lack == NOT_MULTI_NODE:
-            lacks[environment.name] = f"runs no multi-node jobs: it is {environment.kind}"
-        elif lack:
-            lacks[environment.name] = f"too small: {_say(asked, job)} asked, {_most(environment, job)} at most"
-        elif not usable(environment):
-            off = environment.status if environment.status not in (VALID, DELETING) else environment.state
-            lacks[environment.name] = f"takes no new jobs: {off}"
-        elif lack := room.lacks(environment, need, demand.unit):
-            lacks[environment.name] = _short(room, environment, job, lack)
-        else:
-            lacks[environment.name] = "has room; others are ahead" if place > 1 else "has room"
+        cut = _clamped(asked, need)
+        if need != asked and not words and usable(environment) and cut not in lines:
+            lines.append(cut)
+        lacks[environment.name] = _lack(room, queue, environment, job, place)
     lines += _units(world, job)
     if locks.words(world, demand.consumables):
         lines.append("Jobs behind it pass it.")
@@ -163,6 +156,27 @@ def _runnable(world: World, job: Job, number: int, ref: str, lines: list[str], n
     elif place == 1 and not quota_of(world, queue, job.share):
         lines.append("It is at the head: nothing behind it in its queue passes it where it could run.")
     return Why(ref, SHOWN[RUNNABLE], lines, place, [], lacks)
+
+
+def _lack(room: Room, queue: Queue, environment: Environment, job: Job, place: int) -> str:
+    """What an environment of the queue lacks for a task of the job, which has this place."""
+    world, asked, demand = room.world, job.shape.resources, demand_of(job.shape)
+    if lack := could_ever(world, environment, demand):
+        if lack == NOT_MULTI_NODE:
+            return f"runs no multi-node jobs: it is {environment.kind}"
+        return f"too small: {_say(asked, job)} asked, {_most(environment, job)} at most"
+    if not usable(environment):
+        off = environment.status if environment.status not in (VALID, DELETING) else environment.state
+        return f"takes no new jobs: {off}"
+    if trouble := sites.of(world, environment.arn).words.trouble:
+        return f"its engine begins nothing: {trouble}"
+    if lack := room.lacks(environment, needed(room.at(environment).capacity, demand), demand.unit):
+        return _short(room, environment, job, lack)
+    quota = quota_of(world, queue, job.share)
+    used = use_of(world, queue.arn).get((job.share, demand.unit), 0)
+    if quota is not None and used + asked.vcpus > limit_of(quota, demand.unit):
+        return "has room, but for no more of its quota share"
+    return "has room; others are ahead" if place > 1 else "has room"
 
 
 def _fair_place(world: World, queue: Queue, job: Job, number: int, now: int) -> int:

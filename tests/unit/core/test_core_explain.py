@@ -142,6 +142,8 @@ def test_a_job_cut_to_the_host(batches: Make) -> None:
     assert ask(batch, large).lacks["main"].startswith("not enough memory free")
     batch.exits(first)
     assert cut in ask(batch, large).lines
+    both = batch.queue("both", arn("compute-environment", "main"), batch.environment("other"))
+    assert ask(batch, batch.submit(memory=4_000, queue=both)).lines.count(cut) == 1, "told once for both"
 
 
 def test_room_that_others_ahead_will_take(batch: Batch) -> None:

@@ -58,6 +58,9 @@ def test_only_what_is_idle_is_borrowed_and_no_more_than_allowed(batch: Batch) ->
     share(batch, queue, "any", 2)
     half = [train(batch, queue, share="half") for _ in range(4)]
     assert codes(batch, *half) == ["OFFERED"] * 3 + ["RUNNABLE"]  # 50 % of two
+    told = query.why(batch.world, HOME, half[3])
+    assert told is not None
+    assert told.lacks == {"training": "has room, but for no more of its quota share"}
     any_ = [train(batch, queue, share="any") for _ in range(4)]
     assert codes(batch, *any_) == ["OFFERED"] * 3 + ["RUNNABLE"]  # the keeper's two stay idle
     lender = train(batch, queue, 3, share="lender")

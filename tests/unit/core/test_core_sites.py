@@ -2,7 +2,7 @@
 
 from tests.unit.core.building import HOME, Batch, arn
 
-from batchery.core import sites
+from batchery.core import query, sites
 from batchery.core.messages import Capacities, UpdateEnvironment
 from batchery.core.model import AttemptKey, Capacity, Environment, Policy, Resources, World
 from batchery.core.query import engine_at, facts, troubles
@@ -106,6 +106,17 @@ def test_what_each_engine_says() -> None:
     assert troubles(batch.world, arns) == {arns[0]: "", arns[1]: "the controller is away"}
     job = batch.submit(queue=far)
     assert facts(batch.world, HOME, [job])[job].reason == "the controller is away"
+    assert why(batch, job).lines[-1] == "It says: the controller is away"
+    batch.close("far")
+    waits = batch.submit(queue=far)
+    batch.world.environments[arns[1]].state = "ENABLED"
+    assert why(batch, waits).lacks == {"far": "its engine begins nothing: the controller is away"}
+
+
+def why(batch: Batch, job: str) -> query.Why:
+    found = query.why(batch.world, HOME, job)
+    assert found is not None
+    return found
 
 
 def test_a_world_that_nobody_spoke_to() -> None:
