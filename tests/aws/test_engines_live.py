@@ -119,6 +119,37 @@ def test_a_service_job_is_composed_for_the_engine_of_its_environment(server: Ser
     assert sorted(seen) == sorted(["/opt/ml/model", str(training.left(jobs["far"])), str(training.left(jobs["near"]))])
 
 
+def test_a_service_job_that_its_engine_has_not_begun_is_scheduled(
+    server: Server, slurm: Cluster, tmp_path: Path
+) -> None:
+    """Slurm has a queue of its own, and keeps them waiting there."""
+    training = Training(server, tmp_path)
+    queue = training.service_queue(training.service_environment(name=f"far-{tmp_path.name[:16]}"))
+    algorithm = {"TrainingImage": "busybox", "ContainerEntrypoint": ["true"]}
+    slurm.say("scontrol", "update", "PartitionName=main", "State=DOWN")
+    try:
+        job, never = (training.train(queue, training.payload(AlgorithmSpecification=algorithm)) for _ in range(2))
+        seen = training.until(job, "SCHEDULED")
+        assert seen["scheduledAt"] >= seen["createdAt"]
+        assert "startedAt" not in seen
+        assert seen["latestAttempt"]["serviceResourceId"]["name"] == "TrainingJobArn"
+        until(lambda: training.seen(job).get("statusReason"), "Slurm says why it waits")
+        training.until(never, "SCHEDULED")
+        assert training.listed(queue, jobStatus="SCHEDULED") == [never, job]
+        assert training.listed(queue, jobStatus="RUNNABLE") == []
+        snapshot = training.batch.get_job_queue_snapshot(jobQueue=queue)
+        assert snapshot["frontOfQueue"]["jobs"] == []
+        used = snapshot["queueUtilization"]["totalCapacityUsage"]
+        assert used == [{"capacityUnit": "ml.m5.large", "quantity": 2.0}]
+        training.batch.terminate_service_job(jobId=never, reason="not needed")
+        ended = training.until(never, "FAILED")
+        assert (ended["statusReason"], ended["attempts"]) == ("not needed", [])
+    finally:
+        slurm.say("scontrol", "update", "PartitionName=main", "State=UP")
+    training.until(job, "SUCCEEDED")
+    assert training.listed(queue, jobStatus="SCHEDULED") == []
+
+
 def test_a_job_spills_over_from_one_engine_to_the_next(places: Places) -> None:
     pipeline = places.pipeline
     pipeline.set_environment(places.names["process"], computeResources={"maxvCpus": 1})

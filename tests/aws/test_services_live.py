@@ -6,6 +6,7 @@ provides training information".
 
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 from wire_pipeline import PROLOG, Server, until
 from wire_training import TRAIN, Training, refused
+
+from batchery.config import Config, Process
+from batchery.run.services import root_of
 
 _NAMES = itertools.count()
 _EXCEEDED = "QUOTA_MANAGEMENT_LIMIT_EXCEEDED"
@@ -158,7 +162,7 @@ def test_instances_are_what_limits_a_service_environment(training: Training) -> 
     training.until(second, "RUNNING")
     training.until(third, "RUNNING")
     used = training.batch.get_job_queue_snapshot(jobQueue=queue)["queueUtilization"]["totalCapacityUsage"]
-    assert used == [{"capacityUnit": "NUM_INSTANCES", "quantity": 5.0}]
+    assert used == [{"capacityUnit": "ml.m5.large", "quantity": 5.0}]
     never = training.waiting_job(queue, gate, 6)
     waits = "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE - "
     until(lambda: training.seen(never).get("statusReason", "").startswith(waits), "it says why it waits")
@@ -168,8 +172,8 @@ def test_instances_are_what_limits_a_service_environment(training: Training) -> 
     training.batch.terminate_service_job(jobId=never, reason="never")
 
 
-def test_what_is_handed_over_and_has_not_begun_is_scheduled(training: Training) -> None:
-    """A prolog holds it in STARTING; before the engine has begun it, it is SCHEDULED, and is listed as that."""
+def test_a_job_that_is_made_ready_is_starting(training: Training) -> None:
+    """A prolog holds it in STARTING; it was SCHEDULED before, and is not any more."""
     queue, gate = training.service_queue(training.service_environment()), training.gate()
     starting = Path(f"{gate}.prolog")
     payload = training.payload(hyper={"GATE": gate}, Environment={"STARTING_GATE": str(starting)})
@@ -231,6 +235,12 @@ def test_a_higher_priority_comes_first_in_its_share_and_can_be_changed(training:
     assert training.seen(middle)["status"] == "RUNNABLE"
     assert training.listed(queue, filters=[{"name": "SHARE_IDENTIFIER", "values": ["red"]}]) == [middle, low, first]
     assert training.seen(low)["shareIdentifier"] == "red"
+    used = batch.get_job_queue_snapshot(jobQueue=queue)["queueUtilization"]["fairshareUtilization"]
+    usage = [{"capacityUnit": "ml.m5.large", "quantity": 1.0}]
+    assert used == {
+        "activeShareCount": 1,
+        "topCapacityUtilization": [{"shareIdentifier": "red", "capacityUsage": usage}],
+    }
     batch.terminate_service_jobs(jobs=[low, middle], reason="enough")
     training.until(low, "FAILED")
     assert "has ended" in refused(batch.update_service_job, jobId=low, schedulingPriority=1)
@@ -320,9 +330,9 @@ def test_jobs_and_environments_survive_a_crash(own_server: Callable[..., Server]
     entry = f'[process.images."trainer:*"]\nentrypoint = ["sh", "{tmp_path}/train.sh"]\n'
     server = own_server("kill_grace = 2", entry, before)
     training, gate = Training(server, tmp_path), tmp_path / "gate"
-    environment = training.service_environment(1)
+    environment = training.service_environment(2)
     queue = training.service_queue(environment)
-    runs = training.waiting_job(queue, gate)
+    runs = training.waiting_job(queue, gate, 2)
     waits = training.train(queue, training.payload(hyper={"FAILS": "no"}), clientToken="one")
     training.until(runs, "RUNNING")
     training.batch.update_service_job(jobId=waits, schedulingPriority=7)
@@ -360,3 +370,21 @@ def test_payloads_that_can_not_run_are_refused(training: Training) -> None:
     assert "attemptDurationSeconds" in said(good, timeoutConfig={"attemptDurationSeconds": 0})
     assert "quotaSharePolicy" in said(good, quotaShareName="x")
     assert "share" in said(good, shareIdentifier="x")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not run: only root runs jobs as another user")
+def test_jobs_of_another_user_have_directories_where_that_user_can_come(
+    own_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    training = Training(own_server("kill_grace = 2", "user = 'nobody'\n"), tmp_path)
+    queue = training.service_queue(training.service_environment())
+    script = 'id -un > "$SM_MODEL_DIR/user"; printf "of %s" "$SM_CURRENT_HOST" > "$SM_OUTPUT_DIR/failure"; exit 2'
+    algorithm = {"TrainingImage": "any", "ContainerEntrypoint": ["sh", "-c", script]}
+    job = training.train(queue, training.payload(2, AlgorithmSpecification=algorithm))
+    reason = training.until(job, "FAILED")["statusReason"]
+    assert reason.startswith("Received status from SageMaker: AlgorithmError: of algo-")
+    root = root_of(Config(data=str(training.server.folder / "data"), process=Process(user="nobody")))
+    try:
+        assert {path.read_text() for path in root.glob("??/*/ml/model/user")} == {"nobody\n"}
+    finally:
+        shutil.rmtree(root)

@@ -34,23 +34,23 @@ TOP_SHARES: Final = 20
 
 @operation
 async def get_job_queue_snapshot(call: Call, ask: GetJobQueueSnapshotRequest) -> GetJobQueueSnapshotResponse:
-    """The first 100 RUNNABLE jobs in dispatch order, children by their own ARNs; vCPUs in use, and by share."""
+    """The first 100 RUNNABLE jobs in dispatch order, children by their own ARNs; vCPUs in use, and by share. Of service
+    jobs instances by type, of those that are SCHEDULED too (user guide, "Track service job capacity utilization")."""
     queue: Queue | None = await call.service.ask(query.resolve_queue, call.realm, ask.job_queue)
     arn = queue.arn if queue is not None else ask.job_queue
     call.allow("batch:GetJobQueueSnapshot", arn if arn.startswith("arn:") else queue_arn(call.realm, arn))
     if queue is None:
         raise call.refuse(f"{ask.job_queue} does not exist", wrapped=False)
-    arn_of = service_job_arn if queue.type == SERVICE else job_arn
     now = call.service.now()
     front = await call.service.ask(query.front, queue.arn, now)
     policy = await call.service.ask(query.resolve_policy, call.realm, queue.policy)
-    if policy is not None and policy.kind == QUOTA:
-        return await _of_quotas(call, queue.arn, now, front)
+    if queue.type == SERVICE:
+        return await _of_services(call, queue, "" if policy is None else policy.kind, front)
     used: QueueUse = await call.service.ask(query.use, queue.arn)
     return GetJobQueueSnapshotResponse(
         front_of_queue=FrontOfQueueDetail(
             jobs=[
-                FrontOfQueueJobSummary(job_arn=arn_of(call.realm, each.ref), earliest_time_at_position=each.since)
+                FrontOfQueueJobSummary(job_arn=job_arn(call.realm, each.ref), earliest_time_at_position=each.since)
                 for each in front
             ],
             last_updated_at=now,
@@ -63,16 +63,17 @@ async def get_job_queue_snapshot(call: Call, ask: GetJobQueueSnapshotRequest) ->
     )
 
 
-async def _of_quotas(call: Call, arn: str, now: int, front: list[Front]) -> GetJobQueueSnapshotResponse:
-    """Of a queue with quota shares: the first job of each, and what each uses, by instance type."""
-    used = await call.service.ask(query.use_of, arn)
-    firsts = await call.service.ask(query.front_by_share, arn)
+async def _of_services(call: Call, queue: Queue, policy: str, front: list[Front]) -> GetJobQueueSnapshotResponse:
+    """Of a queue of service jobs with a policy of this kind: with quota shares the first job of each too."""
+    now, quotas = call.service.now(), policy == QUOTA
+    used: dict[tuple[str, str], int] = await call.service.ask(query.instances_used, queue.arn)
     total: dict[str, int] = {}
-    shares: dict[str, list[QuotaShareCapacityUsage]] = {}
-    for (share, unit), most in sorted(used.items()):
-        total[unit] = total.get(unit, 0) + most
-        shares.setdefault(share, []).append(QuotaShareCapacityUsage(capacity_unit=unit, quantity=most / 1000))
-    ranked = sorted(shares, key=lambda share: -sum(one.quantity or 0 for one in shares[share]))
+    shares: dict[str, dict[str, int]] = {}
+    for (share, unit), count in sorted(used.items()):
+        total[unit] = total.get(unit, 0) + count
+        if share:
+            shares.setdefault(share, {})[unit] = count
+    ranked = sorted(shares, key=lambda share: -sum(shares[share].values()))
     return GetJobQueueSnapshotResponse(
         front_of_queue=FrontOfQueueDetail(
             jobs=[
@@ -83,29 +84,59 @@ async def _of_quotas(call: Call, arn: str, now: int, front: list[Front]) -> GetJ
             ],
             last_updated_at=now,
         ),
-        front_of_quota_shares=FrontOfQuotaSharesDetail(
-            quota_shares={
-                share: [
-                    FrontOfQuotaShareJobSummary(
-                        job_arn=service_job_arn(call.realm, one.ref), earliest_time_at_position=one.since
-                    )
-                ]
-                for share, one in firsts.items()
-            },
-            last_updated_at=now,
-        ),
+        front_of_quota_shares=await _fronts(call, queue.arn, now) if quotas else None,
         queue_utilization=QueueSnapshotUtilizationDetail(
             total_capacity_usage=[
-                QueueSnapshotCapacityUsage(capacity_unit=unit, quantity=most / 1000) for unit, most in total.items()
+                QueueSnapshotCapacityUsage(capacity_unit=unit, quantity=float(count)) for unit, count in total.items()
             ],
             quota_share_utilization=QuotaShareUtilizationDetail(
                 top_capacity_utilization=[
-                    QuotaShareCapacityUtilization(quota_share_name=share, capacity_usage=shares[share])
+                    QuotaShareCapacityUtilization(
+                        quota_share_name=share,
+                        capacity_usage=[
+                            QuotaShareCapacityUsage(capacity_unit=unit, quantity=float(count))
+                            for unit, count in shares[share].items()
+                        ],
+                    )
                     for share in ranked[:TOP_SHARES]
                 ]
-            ),
+            )
+            if quotas
+            else None,
+            fairshare_utilization=_by_share_and_type(shares, ranked) if policy and not quotas else None,
             last_updated_at=now,
         ),
+    )
+
+
+async def _fronts(call: Call, arn: str, now: int) -> FrontOfQuotaSharesDetail:
+    firsts: dict[str, Front] = await call.service.ask(query.front_by_share, arn)
+    return FrontOfQuotaSharesDetail(
+        quota_shares={
+            share: [
+                FrontOfQuotaShareJobSummary(
+                    job_arn=service_job_arn(call.realm, one.ref), earliest_time_at_position=one.since
+                )
+            ]
+            for share, one in firsts.items()
+        },
+        last_updated_at=now,
+    )
+
+
+def _by_share_and_type(shares: dict[str, dict[str, int]], ranked: list[str]) -> FairshareUtilizationDetail:
+    return FairshareUtilizationDetail(
+        active_share_count=len(shares),
+        top_capacity_utilization=[
+            FairshareCapacityUtilization(
+                share_identifier=share,
+                capacity_usage=[
+                    FairshareCapacityUsage(capacity_unit=unit, quantity=float(count))
+                    for unit, count in shares[share].items()
+                ],
+            )
+            for share in ranked[:TOP_SHARES]
+        ],
     )
 
 

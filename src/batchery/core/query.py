@@ -30,10 +30,9 @@ from batchery.core.model import (
     task_ref,
 )
 from batchery.core.named import Consumable
-from batchery.core.quotas import use_of
 from batchery.core.shares import QuotaShare, SchedulingPolicy
 from batchery.core.snapshot import Front as Front
-from batchery.core.snapshot import QueueUse, front, front_by_share
+from batchery.core.snapshot import QueueUse, front, front_by_share, instances_used
 from batchery.core.status import CLOSING, NODE_ENDED, OFFERED, PENDING, RUNNABLE, SUBMITTED, summary
 
 
@@ -358,6 +357,7 @@ __all__ = [
     "forgettable",
     "front",
     "front_by_share",
+    "instances_used",
     "open_jobs",
     "open_page",
     "policies",
@@ -369,7 +369,6 @@ __all__ = [
     "resolve_service",
     "running_count",
     "use",
-    "use_of",
     "waiting",
     "why",
 ]

@@ -97,3 +97,13 @@ def use(world: World, arn: str, unit: str) -> QueueUse:
             shares[job.share] = shares.get(job.share, 0) + attempt.resources.vcpus
     ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     return QueueUse(unit, sum(shares.values()), [(share, vcpus) for share, vcpus in ranked if share])
+
+
+def instances_used(world: World, arn: str) -> dict[tuple[str, str], int]:
+    """Instances that a queue (ARN) of service jobs uses, by share and type: of what was handed over, begun or not."""
+    found: dict[tuple[str, str], int] = {}
+    for attempt in world.live.values():
+        job = world.jobs[attempt.key.job]
+        for unit, count in job.shape.instances if job.queue == arn else ():
+            found[job.share, unit] = found.get((job.share, unit), 0) + count
+    return found

@@ -210,3 +210,12 @@ def test_a_head_that_can_never_run_is_terminated_in_time(batch: Batch) -> None:
     assert batch.end(job)[1].startswith(
         "Terminated by JobStateTimeLimit action due to reason: MISCONFIGURATION:SERVICE"
     )
+
+
+def test_what_is_handed_over_uses_instances_of_its_types(batch: Batch) -> None:
+    queue = service_queue(batch, 9)
+    train(batch, queue, 2)
+    runs = train(batch, queue, instances=(("ml.m5.large", 1), ("ml.g5.xlarge", 3)))
+    batch.runs(runs)
+    batch.submit()
+    assert query.instances_used(batch.world, queue) == {("", LARGE): 3, ("", "ml.g5.xlarge"): 3}
