@@ -55,6 +55,7 @@ from batchery.engines.several import SeveralEngines
 from batchery.engines.slurm import SlurmEngine
 from batchery.engines.sockets import DOCKER, PODMAN, any_runtime, runtime_for
 from batchery.run.activity import ActivityLog
+from batchery.run.engaged import Engaged, engage
 from batchery.run.loop import Loop
 from batchery.run.retention import Retention
 from batchery.run.secrets import SecretError, Source, Vault
@@ -220,9 +221,11 @@ async def running(
     def open_realm(realm: Realm, now: int, uuid: str) -> EnsureRealm:
         return ensure_realm_command(realm, engine.capacity().vcpus or host_vcpus(), now, uuid)
 
+    host = config.engine == "auto" and isinstance(members(engine).get(engine.name, engine), ContainerEngine)
     if config.engine == "auto":
         config = replace(config, engine=engine_of(engine)("", "") or engine.name)  # what it has become: SubmitJob asks
     loop = Loop(config, store, store.reads, engine, open_realm, vault=choose_vault(config.secrets))
+    loop.admit = partial(engage, data=data, now=Engaged(config.engine, host, config.engines))
     if endpoints is not None:
         loop.job_variables = variables_of(config, loop, endpoints)
     try:

@@ -1,6 +1,7 @@
 """Servers that are killed while containers start and run: nothing is done twice, and limits hold meanwhile."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,26 +73,70 @@ def test_a_prolog_that_was_killed_with_the_server_fails_its_attempt(pipeline: Pi
 
 
 def test_time_limits_hold_while_no_server_is_there(pipeline: Pipeline, tmp_path: Path) -> None:
-    """One heeds SIGTERM, one has to be killed after the grace, one has no limit."""
+    """One heeds SIGTERM, one has to be killed after the grace, one has no limit; and one has two containers."""
     script = "trap 'echo term >>{0}.term; {1}' TERM; echo $$ >{0}.pid; while :; do sleep 0.05; echo >{0}.alive; done"
     marks = [tmp_path / name for name in ("heeds", "ignores", "unlimited")]
-    jobs = {}
+    jobs, queue = {}, pipeline.queue(vcpus=8)
     for mark, then, limit in ((marks[2], ":", 0), (marks[1], ":", 6), (marks[0], "exit 3", 6)):
         members = {"timeout": {"attemptDurationSeconds": limit}} if limit else {}
-        jobs[mark] = pipeline.submit("default", pipeline.definition(["sh", "-c", script.format(mark, then)]), **members)
+        jobs[mark] = pipeline.submit(queue, pipeline.definition(["sh", "-c", script.format(mark, then)]), **members)
         until(mark.with_suffix(".pid").exists, f"{mark.name} runs")
+    both = [tmp_path / "one", tmp_path / "other"]
+    pair = several(pipeline, queue, [["sh", "-c", script.format(mark, "exit 4")] for mark in both], 6)
+    until(lambda: pipeline.status(pair) == "RUNNING", "both containers run")
     pipeline.server.kill()
-    until(lambda: all(mark.with_suffix(".term").exists() for mark in marks[:2]), "both got SIGTERM")
-    until(lambda: still(marks[0]) and still(marks[1]), "both have ended")
+    until(lambda: all(mark.with_suffix(".term").exists() for mark in (*marks[:2], *both)), "all got SIGTERM")
+    until(lambda: all(still(mark) for mark in (*marks[:2], *both)), "all have ended")
     assert not still(marks[2])
     pipeline.server.start()
     seen = [pipeline.wait(jobs[mark], "FAILED") for mark in marks[:2]]
     assert [one["statusReason"] for one in seen] == ["Job attempt duration exceeded timeout"] * 2
     assert [one["container"]["exitCode"] for one in seen] == [3, 137]
     assert all(mark.with_suffix(".term").read_text() == "term\n" for mark in marks[:2])
+    of_pair = pipeline.wait(pair, "FAILED")
+    assert of_pair["statusReason"] == "Job attempt duration exceeded timeout"
+    ends = of_pair["attempts"][0]["taskProperties"][0]["containers"]
+    assert sorted((one["name"], one["exitCode"]) for one in ends) == [("c0", 4), ("c1", 4)]
     assert pipeline.status(jobs[marks[2]]) == "RUNNING"
     pipeline.batch.terminate_job(jobId=jobs[marks[2]], reason="enough")
     pipeline.wait(jobs[marks[2]], "FAILED")
+
+
+def test_an_engine_that_has_jobs_is_not_left_out_of_the_settings(
+    own_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = own_server()
+    pipeline = Pipeline(server, tmp_path)
+    gate = pipeline.gate()
+    job = pipeline.submit("default", pipeline.waiting(gate))
+    pipeline.wait(job, "RUNNING")
+    server.kill()
+    settings = server.config.read_text()
+    server.config.write_text(re.sub("engine = '[a-z]+'", "engine = 'process'", settings))
+    with pytest.raises(AssertionError, match=f"1 jobs may still be at the engine (docker|podman).*: {job}"):
+        server.start()
+    server.config.write_text(settings)
+    server.start()
+    gate.touch()
+    pipeline.wait(job, "SUCCEEDED")
+    assert len(pipeline.job(job)["attempts"]) == 1
+
+
+def several(pipeline: Pipeline, queue: str, commands: list[list[str]], limit: int) -> str:
+    """A job of so many essential containers."""
+    given = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}]
+    init = {"initProcessEnabled": True}
+    containers = [
+        {"name": f"c{n}", "image": "busybox", "command": one, "resourceRequirements": given, "linuxParameters": init}
+        for n, one in enumerate(commands)
+    ]
+    definition = pipeline.batch.register_job_definition(
+        jobDefinitionName="several-with-a-limit",
+        type="container",
+        ecsProperties={"taskProperties": [{"containers": containers}]},
+        timeout={"attemptDurationSeconds": limit},
+    )
+    return pipeline.submit(queue, definition["jobDefinitionArn"])
 
 
 def still(mark: Path) -> bool:

@@ -22,6 +22,7 @@ from batchery.api.shapes import (
 )
 from batchery.api.sight import Sighting
 from batchery.api.views import Seen, started_at
+from batchery.core import query
 from batchery.core.model import World
 from batchery.core.status import CODES_SHOWN_AS, ENDED, SHOWN
 from batchery.spec.effective import effective
@@ -67,8 +68,11 @@ def _codes(call: Call, statuses: list[str] | None) -> frozenset[int] | None:
 
 
 async def _found(call: Call, page: _Page, before: int) -> list[Seen]:
-    """The store knows who asks for it, World what becomes of those that are open: rows are read until it is enough."""
+    """Of names: the store knows who asks for it, World what becomes of those that are open, so rows are read until it
+    is enough."""
     sighting = Sighting(call.service, call.realm)
+    if page.codes is not None and page.names is None:
+        return await _of_status(call, page, page.codes, before, sighting)
     found: list[Seen] = []
     codes = None
     if page.codes is not None:
@@ -86,6 +90,22 @@ async def _found(call: Call, page: _Page, before: int) -> list[Seen]:
     found = found[: page.limit]
     await sighting.add_attempts([seen for seen in found if seen.code in ENDED], last_only=True)
     return found
+
+
+async def _of_status(call: Call, page: _Page, codes: frozenset[int], before: int, sighting: Sighting) -> list[Seen]:
+    """World is asked first: what ends meanwhile is shown as it was, and not again."""
+    still = tuple(codes - ENDED)
+    facts: list[query.Facts] = (
+        await call.service.ask(query.open_page, page.arn, still, before, page.limit) if still else []
+    )
+    found = {seen.seq: seen for seen in await sighting.of_facts(facts)}
+    for code in codes & ENDED:
+        rows = await call.service.reads.page_of_consumable(page.arn, codes=(code,), before=before, limit=page.limit)
+        for seen in await sighting.of_rows(rows):
+            found.setdefault(seen.seq, seen)
+    shown = sorted(found.values(), key=lambda seen: -seen.seq)[: page.limit]
+    await sighting.add_attempts([seen for seen in shown if seen.code in ENDED], last_only=True)
+    return shown
 
 
 async def _summaries(call: Call, arn: str, shown: list[Seen]) -> list[ListJobsByConsumableResourceSummary]:

@@ -125,17 +125,14 @@ async def describe_consumable_resource(
 
 @operation
 async def list_consumable_resources(call: Call, ask: ListConsumableResourcesRequest) -> ListConsumableResourcesResponse:
-    """By name. A filter's values are compared without case; of several, any will do."""
+    """By name, without case. A filter's values are compared without case; of several, any will do."""
     call.allow("batch:ListConsumableResources")
     names = filters(call, ask.filters, ("CONSUMABLE_RESOURCE_NAME",)).get("CONSUMABLE_RESOURCE_NAME")
     size = page_size(call, ask.max_results)
     params = [list(call.realm), names]
     after = decode_token(_LIST, params, ask.next_token) if ask.next_token else ""
 
-    def wanted(name: str) -> bool:
-        return names is None or any(named(name, text) for text in names)
-
-    found = await call.service.ask(query.stocks, call.realm, wanted, after, size + 1)
+    found = await call.service.ask(query.stocks, call.realm, names, after, size + 1)
     shown = found[:size]
     token = encode_token(_LIST, params, shown[-1].consumable.name) if len(found) > size else None
     return ListConsumableResourcesResponse(consumable_resources=[_summary(one) for one in shown], next_token=token)

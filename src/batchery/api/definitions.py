@@ -78,16 +78,20 @@ async def describe_job_definitions(call: Call, ask: DescribeJobDefinitionsReques
     call.allow("batch:DescribeJobDefinitions")
     _check(call, ask)
     params = [ask.job_definition_name, ask.status]
-    after = decode_token(_DESCRIBE, params, ask.next_token) if ask.next_token else None
-    found: list[Definition] = await call.service.ask(
-        _select, call.realm, ask.job_definitions or [], ask.job_definition_name, ask.status
-    )
-    rest = found if after is None else [d for d in found if [d.name, -d.revision] > [after[0], -after[1]]]
+    after = tuple(decode_token(_DESCRIBE, params, ask.next_token)) if ask.next_token else ("", 0)
     limit = ask.max_results or call.service.config.limits.page
-    page = rest if ask.job_definitions else rest[:limit]
+    if ask.job_definitions:
+        found: list[Definition] = await call.service.ask(_named, call.realm, ask.job_definitions)
+        page = found
+    else:
+        statuses = (ACTIVE, INACTIVE) if ask.status is None else (ask.status,)
+        found = await call.service.ask(
+            query.definitions, call.realm, ask.job_definition_name, statuses, after, limit + 1
+        )
+        page = found[:limit]
     tags = await call.service.reads.tags([definition.arn for definition in page]) if page else {}
     token = None
-    if len(rest) > len(page):
+    if len(found) > len(page):
         token = encode_token(_DESCRIBE, params, [page[-1].name, page[-1].revision])
     views = [definition_view(definition, tags.get(definition.arn, {})) for definition in page]
     return DescribeJobDefinitionsResponse(job_definitions=views, next_token=token)
@@ -112,11 +116,8 @@ def _check(call: Call, ask: DescribeJobDefinitionsRequest) -> None:
         raise call.refuse(f"status must be ACTIVE or INACTIVE, not {ask.status}")  # ours
 
 
-def _select(world: World, realm: Realm, refs: list[str], name: str | None, status: str | None) -> list[Definition]:
-    """A bare name in ``refs`` means all its revisions."""
-    if not refs:
-        found = query.definitions(world, realm, name)
-        return [definition for definition in found if status in (None, definition.status)]
+def _named(world: World, realm: Realm, refs: list[str]) -> list[Definition]:
+    """A bare name means all its revisions."""
     picked: dict[str, Definition] = {}
     for text in refs:
         ref = definition_ref(text)

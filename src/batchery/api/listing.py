@@ -27,6 +27,7 @@ from batchery.core import query
 from batchery.core.instances import SERVICE
 from batchery.core.model import Realm, World
 from batchery.core.query import Facts
+from batchery.core.shares import share_shelf
 from batchery.core.status import CODES_SHOWN_AS, ENDED
 from batchery.spec.effective import effective
 from batchery.spec.names import definition_ref, job_arn
@@ -223,20 +224,16 @@ async def _filtered(
 
 
 async def _of_share(call: Call, queue: str, share: str, page: Page, before: int, sighting: Sighting) -> Found:
-    """Every status, or one where jobStatus was given (``page.codes``). What is open is in rows without its status, so
-    they are looked at run by run."""
+    """Every status, or one where jobStatus was given (``page.codes``)."""
     want = page.limit + 1
-    ended = page.codes if page.codes and page.codes[0] in ENDED else None
-    out: Found = []
-    while len(out) < want:
-        rows = await call.service.reads.page(queue, codes=ended, before=before, limit=want, share=share)
-        found = await sighting.of_ids([row.id for row in rows])
-        out += [(seen.seq, seen) for seen in found if not page.codes or seen.code in page.codes]
-        if len(rows) < want:
-            break
-        before = rows[-1].seq
-    await sighting.add_attempts([seen for _, seen in out if seen.code in ENDED], last_only=True)
-    return out[:want]
+    if page.codes and page.codes[0] not in ENDED:
+        shelf = share_shelf(queue, share)
+        facts: list[Facts] = await call.service.ask(query.open_page, shelf, page.codes, before, want)
+        return [(seen.seq, seen) for seen in await sighting.of_facts(facts)]
+    rows = await call.service.reads.page(queue, codes=page.codes or None, before=before, limit=want, share=share)
+    found = await sighting.of_ids([row.id for row in rows])
+    await sighting.add_attempts([seen for seen in found if seen.code in ENDED], last_only=True)
+    return [(seen.seq, seen) for seen in found]
 
 
 async def _of_array(call: Call, ref: str, nodes: bool, page: Page) -> Found:

@@ -96,7 +96,7 @@ def submitted(world: World, change: Submitted) -> None:
     for ghost in change.ghosts:
         assert ghost.id not in world.jobs
         # a copy: the command that brought it may be sent again after a failed commit
-        world.jobs[ghost.id] = replace(ghost, needed_by=0, shelf=None)
+        world.jobs[ghost.id] = replace(ghost, needed_by=0, shelf=None, shelves=())
     job.shape = world.shapes.setdefault(job.shape, job.shape)
     assert job.id not in world.jobs
     assert job.seq == world.next_seq
@@ -182,7 +182,7 @@ def job_closed(world: World, change: JobClosed) -> None:
     assert job.all_ended
     job.closed = Closed(change.code, change.reason, change.at)
     world.dirty.jobs[job.seq] = job
-    index.unshelve(job)
+    index.unshelve(world, job)
     if job.share:
         fairshare.left(world, job, change.at)
     for need in job.needs:

@@ -6,7 +6,7 @@ A part of apply.py, and as that: total, and decides nothing.
 from collections.abc import Callable
 from typing import Any, Final
 
-from batchery.core import index, sites
+from batchery.core import catalog, index, sites
 from batchery.core.changes import (
     Change,
     ConsumableGone,
@@ -64,17 +64,19 @@ def environment_gone(world: World, change: EnvironmentGone) -> None:
 def definition_set(world: World, change: DefinitionSet) -> None:
     definition = change.definition
     world.definitions[definition.arn] = world.dirty.definitions[definition.arn] = definition
-    index.define(world, definition)
+    catalog.define(world, definition)
 
 
 def consumable_set(world: World, change: ConsumableSet) -> None:
     consumable = change.consumable
+    if consumable.arn not in world.consumables:
+        catalog.stock_up(world, consumable)
     world.consumables[consumable.arn] = world.dirty.consumables[consumable.arn] = consumable
 
 
 def consumable_gone(world: World, change: ConsumableGone) -> None:
     """Its tokens mean nothing any more."""
-    del world.consumables[change.arn]
+    catalog.sell_out(world, world.consumables.pop(change.arn))
     world.dirty.consumables[change.arn] = None
     _forget_tokens(world, change.arn)
 
@@ -97,7 +99,7 @@ def token_used(world: World, change: TokenUsed) -> None:
 
 def definition_gone(world: World, change: DefinitionGone) -> None:
     """Never an ACTIVE one or the highest of its name: the numbers stay as they are."""
-    del world.definitions[change.arn]
+    catalog.drop(world, world.definitions.pop(change.arn))
     world.dirty.definitions[change.arn] = None
 
 

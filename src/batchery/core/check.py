@@ -7,7 +7,7 @@ limit is lowered below what is in use: late news of an end makes World, not the 
 from collections import Counter
 from collections.abc import Iterator
 
-from batchery.core import index, sites
+from batchery.core import catalog, index, sites
 from batchery.core.agenda import Due
 from batchery.core.checkcapacity import check_capacity as check_capacity
 from batchery.core.checklocks import check_locks
@@ -221,6 +221,8 @@ def _check_shares(world: World) -> None:
 
 def _check_shelves(world: World) -> None:
     found: set[str] = set()
+    others = {shelf for job in _open(world) for shelf in index.other_shelves(job)}
+    assert others == world.blocks.keys() - world.queues.keys(), "besides queues only what jobs stand on has a shelf"
     for arn, blocks in world.blocks.items():
         seqs = [seq for block in blocks for seq in block.seqs]
         assert seqs == sorted(seqs), f"{arn}: a shelf is in the order of creation"
@@ -237,9 +239,10 @@ def _check_block(arn: str, block: Block) -> set[str]:
         if job is None:
             assert code == index.GONE, f"{arn}: an ended job leaves a GONE byte"
             continue
-        assert job.shelf is block, f"{job.id}: it knows its shelf"
-        assert job.place == place, f"{job.id}: and its place there"
-        assert (job.seq, job.queue) == (seq, arn), f"{job.id}: it stands on its own queue's shelf"
+        assert job.seq == seq, f"{job.id}: a shelf knows its place in time"
+        assert arn in (job.queue, *index.other_shelves(job)), f"{job.id}: it stands on its own shelves"
+        own = ((job.shelf, job.place), *job.shelves)
+        assert any(known is block and at == place for known, at in own), f"{job.id}: it knows its places"
         assert code == index.job_code(job), f"{job.id}: the shelf shows its present code"
     return {job.id for job in jobs}
 
@@ -327,11 +330,11 @@ def _check_resources(world: World) -> None:
             busy = any(attempt.environment == arn for attempt in world.live.values())
             assert busy, f"{arn}: an environment being deleted goes when nothing runs in it"
     assert all(job.queue in world.queues for job in _open(world)), "the queue of an open job exists"
-    numbers = World(definitions=world.definitions)
-    for definition in world.definitions.values():
-        index.define(numbers, definition)
-    assert numbers.revisions == world.revisions, "the highest revision of each name is known"
-    assert numbers.active == world.active, "the ACTIVE revisions of each name are known"
+    anew = World(definitions=world.definitions, consumables=world.consumables)
+    catalog.rebuild(anew)
+    assert anew.revisions == world.revisions, "the highest revision of each name is known"
+    assert anew.catalog == world.catalog, "definitions are in the order of their listing"
+    assert anew.stocked == world.stocked, "consumable resources are in the order of their listing"
 
 
 def _check_replacing(world: World, environment: Environment) -> None:

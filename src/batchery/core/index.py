@@ -3,18 +3,17 @@
 `apply` keeps it up to date, `rebuild` makes it anew after a load; nothing of it is stored.
 
 * Shelves: each queue keeps its open jobs in creation order in blocks of status bytes, so that a page of ListJobs is
-  one `rfind` from the cursor. A job that ended leaves a GONE byte; a block with nothing live is dropped.
+  one `rfind` from the cursor. A job that ended leaves a GONE byte; a block with nothing live is dropped. Whatever else
+  open jobs are listed by has a shelf of its own: each share of a queue, each consumable resource.
 * Lanes, who stands in line where: lanes.py.
 """
 
-from bisect import insort
 from heapq import heappush
 from typing import Final
 
 from batchery.core import locks, sites
 from batchery.core.instances import pool_of
 from batchery.core.model import (
-    ACTIVE,
     N_TO_N,
     NO_CAPACITY,
     SEQUENTIAL,
@@ -22,7 +21,6 @@ from batchery.core.model import (
     AttemptKey,
     Block,
     Capacity,
-    Definition,
     Environment,
     Job,
     Need,
@@ -32,6 +30,7 @@ from batchery.core.model import (
     World,
 )
 from batchery.core.queue import LIMIT_ALARM, applies, rings
+from batchery.core.shares import share_shelf
 from batchery.core.status import NODE_ENDED, PENDING, RUNNING, SUBMITTED
 
 BLOCK_JOBS: Final = 4096
@@ -59,39 +58,55 @@ def job_code(job: Job) -> int:
 # --- shelves
 
 
+def other_shelves(job: Job) -> list[str]:
+    """Where a job stands besides its queue's shelf: with its share, and with consumable resources (their ARNs)."""
+    found = [arn for arn, _ in job.shape.consumables]
+    return [share_shelf(job.queue, job.share), *found] if job.share else found
+
+
 def shelve(world: World, job: Job) -> None:
-    """Put a new job at the end of its queue."""
-    blocks = world.blocks.setdefault(job.queue, [])
+    """Put a new job at the end of its queue, and of whatever else it is listed by."""
+    job.shelf, job.place = _put(world, job.queue, job)
+    job.shelves = tuple(_put(world, shelf, job) for shelf in other_shelves(job))
+
+
+def _put(world: World, shelf: str, job: Job) -> tuple[Block, int]:
+    blocks = world.blocks.setdefault(shelf, [])
     if not blocks or len(blocks[-1].jobs) >= BLOCK_JOBS:
         blocks[:] = [block for block in blocks if block.live]
         blocks.append(Block())
     block = blocks[-1]
-    job.shelf, job.place = block, len(block.jobs)
     block.jobs.append(job)
     block.seqs.append(job.seq)
     block.codes.append(job_code(job))
     block.live += 1
+    return block, len(block.jobs) - 1
 
 
 def show(job: Job) -> None:
-    """Tell the shelf the job's present code."""
+    """Tell the shelves the job's present code."""
     assert job.shelf is not None
-    job.shelf.codes[job.place] = job_code(job)
+    job.shelf.codes[job.place] = code = job_code(job)
+    for block, place in job.shelves:
+        block.codes[place] = code
 
 
-def unshelve(job: Job) -> None:
-    """The job has ended: it leaves its queue's order."""
-    block = job.shelf
-    assert block is not None
-    block.codes[job.place] = GONE
-    block.jobs[job.place] = None
-    block.live -= 1
-    job.shelf = None
+def unshelve(world: World, job: Job) -> None:
+    """The job has ended: it leaves its shelves, and of the others none stays empty."""
+    assert job.shelf is not None
+    for block, place in ((job.shelf, job.place), *job.shelves):
+        block.codes[place] = GONE
+        block.jobs[place] = None
+        block.live -= 1
+    for shelf in other_shelves(job):
+        if not open_count(world, shelf):
+            del world.blocks[shelf]
+    job.shelf, job.shelves = None, ()
 
 
-def open_count(world: World, queue: str) -> int:
-    """How many open jobs a queue (ARN) has."""
-    return sum(block.live for block in world.blocks.get(queue, ()))
+def open_count(world: World, shelf: str) -> int:
+    """How many open jobs a queue (ARN) has, or another shelf."""
+    return sum(block.live for block in world.blocks.get(shelf, ()))
 
 
 # --- dependencies
@@ -185,22 +200,6 @@ def alarm_limits(world: World, queue: Queue, before: Queue | None) -> None:
         for limit in queue.limits if fact not in known else ():
             if applies(limit, fact):
                 heappush(world.alarms, (rings(limit, fact), LIMIT_ALARM, AttemptKey(queue.arn, 0, 0)))
-
-
-# --- definitions
-
-
-def define(world: World, definition: Definition) -> None:
-    """Keep the numbers of a definition's name: the highest ever given, and the ACTIVE ones."""
-    name = (definition.realm, definition.name)
-    world.revisions[name] = max(world.revisions.get(name, 0), definition.revision)
-    active = world.active.setdefault(name, [])
-    if definition.revision in active:
-        active.remove(definition.revision)
-    if definition.status == ACTIVE:
-        insort(active, definition.revision)
-    if not active:
-        del world.active[name]
 
 
 # --- attempts

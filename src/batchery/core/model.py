@@ -35,7 +35,7 @@ from batchery.core.keys import Realm as Realm
 from batchery.core.keys import Ref as Ref
 from batchery.core.keys import task_id as task_id
 from batchery.core.keys import task_ref as task_ref
-from batchery.core.named import Consumable
+from batchery.core.named import Consumable, Shelf
 from batchery.core.queue import Blocked as Blocked
 from batchery.core.queue import Queue as Queue
 from batchery.core.queue import TimeLimit as TimeLimit
@@ -225,6 +225,7 @@ class Job(Struct):
     needed_by: int = 0  #: how many open jobs need this one
     shelf: "Block | None" = None  #: where its queue keeps it
     place: int = 0  #: offset in that block
+    shelves: "tuple[tuple[Block, int], ...]" = ()  #: as these two, on the other shelves it stands on
 
     @property
     def width(self) -> int:
@@ -361,7 +362,8 @@ class World(Struct):
     quotas: dict[str, QuotaShare] = {}
     shares: dict[str, dict[str, Usage]] = {}  #: queue ARN -> share -> what it uses; only `spent` and `at` are stored
     revisions: dict[tuple[Realm, str], int] = {}  #: highest revision ever given to a name
-    active: dict[tuple[Realm, str], list[int]] = {}  #: ACTIVE revisions of a name, ascending
+    catalog: dict[tuple[Realm, str], Shelf] = {}  #: definitions of a realm and status, as they are listed
+    stocked: dict[Realm, list[tuple[str, str]]] = {}  #: names of consumable resources, in lower case and as they are
     realms: set[Realm] = field(default_factory=set)
     shapes: dict[Shape, Shape] = {}
     next_seq: int = 1
@@ -375,7 +377,7 @@ class World(Struct):
     dependents: dict[str, dict[str, None]] = {}
     due: Agenda = field(default_factory=Agenda)
     alarms: list[tuple[int, str, AttemptKey]] = []  #: heap of (at, what, key)
-    blocks: dict[str, list[Block]] = {}  #: queue ARN -> its open jobs
+    blocks: dict[str, list[Block]] = {}  #: shelf -> its open jobs, oldest first (index.py)
     lanes: dict[str, dict[Lane, list[Entry]]] = {}  #: queue ARN -> its lanes, each a heap
     short: dict[str, tuple[str, int]] = {}  #: queue ARN -> the task at its head, if the machines lack room; a hint
     moved: dict[str, int] = {}  #: queue ARN -> when somebody last left, or came back to, its line (ms); a hint

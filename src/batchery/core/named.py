@@ -11,6 +11,13 @@ REPLENISHABLE: Final = "REPLENISHABLE"
 NON_REPLENISHABLE: Final = "NON_REPLENISHABLE"
 
 
+class Shelf(Struct):
+    """Job definitions of one realm and status as they are listed (catalog.py)."""
+
+    names: list[str] = []  #: ascending
+    numbers: dict[str, list[int]] = {}  #: revisions of each name, ascending
+
+
 class Consumable(Struct):
     """A consumable resource. ``total``: of REPLENISHABLE all there are, of NON_REPLENISHABLE what no attempt has used
     up; what attempts hold is derived from them. Decision 150."""

@@ -1,14 +1,14 @@
 """Pure reads over World, for replies and for validating a command before it is sent."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Container
-from heapq import nsmallest
+from collections.abc import Container, Iterable
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from batchery.core import sites, snapshot
+from batchery.core import catalog, sites, snapshot
 from batchery.core.explain import Why, blocked_words, why
 from batchery.core.forgetting import forgettable, is_stub
 from batchery.core.index import job_code
@@ -106,11 +106,8 @@ def resolve_consumable(world: World, realm: Realm, ref: str) -> Consumable | Non
 
 def resolve_definition(world: World, realm: Realm, name: str, revision: int | None) -> Definition | None:
     """That revision, or the highest ACTIVE one."""
-    if revision is None:
-        active = world.active.get((realm, name))
-        if not active:
-            return None
-        revision = active[-1]
+    if revision is None and not (revision := catalog.active_revision(world, realm, name)):
+        return None
     found = world.definitions.get(_present(world.definitions, realm, "job-definition", f"{name}:{revision}"))
     return None if found is None or is_stub(found) else found
 
@@ -154,20 +151,28 @@ def stock_of(world: World, realm: Realm, ref: str) -> Stock | None:
     return stock(world, found) if found is not None else None
 
 
-def stocks(world: World, realm: Realm, wanted: Callable[[str], bool], after: str, limit: int) -> list[Stock]:
-    """Of the first consumable resources, by name, whose names are ``wanted`` and come after ``after``."""
-    found = (one for one in world.consumables.values() if one.name > after and one.realm == realm and wanted(one.name))
-    return [stock(world, one) for one in nsmallest(limit, found, key=lambda one: one.name)]
+def stocks(world: World, realm: Realm, wanted: list[str] | None, after: str, limit: int) -> list[Stock]:
+    """Of the first consumable resources behind ``after``; ``wanted``: see `catalog.stocked`."""
+    found = (
+        world.consumables[_present(world.consumables, realm, "consumable-resource", name)]
+        for name in islice(catalog.stocked(world, realm, wanted, after), limit)
+    )
+    return [stock(world, one) for one in found]
 
 
-def definitions(world: World, realm: Realm, name: str | None = None) -> list[Definition]:
-    """By name, newest revision first."""
-    if name is not None:
-        highest = world.revisions.get((realm, name), 0)
-        found = (resolve_definition(world, realm, name, revision) for revision in range(highest, 0, -1))
-        return [definition for definition in found if definition is not None]
-    mine = (d for d in world.definitions.values() if d.realm == realm and not is_stub(d))
-    return sorted(mine, key=lambda d: (d.name, -d.revision))
+def definitions(
+    world: World,
+    realm: Realm,
+    name: str | None = None,
+    statuses: Iterable[str] = catalog.STATUSES,
+    after: tuple[str, int] = ("", 0),
+    limit: int | None = None,
+) -> list[Definition]:
+    """By name, newest revision first; of one name, or behind a name and revision."""
+    return [
+        world.definitions[_present(world.definitions, realm, "job-definition", f"{one}:{revision}")]
+        for one, revision in islice(catalog.listed(world, realm, statuses, name, after), limit)
+    ]
 
 
 def vcpus_in_use(world: World, arns: list[str]) -> dict[str, int]:
@@ -278,10 +283,10 @@ def _facts(
     )
 
 
-def open_page(world: World, queue: str, codes: tuple[int, ...], before: int, limit: int) -> list[Facts]:
-    """Open jobs of a queue (ARN) with one of ``codes`` and seq < before, newest first."""
+def open_page(world: World, shelf: str, codes: tuple[int, ...], before: int, limit: int) -> list[Facts]:
+    """Open jobs on a shelf (a queue's ARN, and see index.py) with one of ``codes`` and seq < before, newest first."""
     found: list[Facts] = []
-    for block in reversed(world.blocks.get(queue, [])):
+    for block in reversed(world.blocks.get(shelf, [])):
         end = bisect_left(block.seqs, before)
         while end > 0 and len(found) < limit:
             end = max(block.codes.rfind(code, 0, end) for code in codes)

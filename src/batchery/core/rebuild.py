@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from batchery.core import fairshare, gang, index, lanes, sites
+from batchery.core import catalog, fairshare, gang, index, lanes, sites
 from batchery.core.agenda import Agenda
 from batchery.core.follow import CLOSE, EVALUATE, SETTLE, environment_due, queue_due, quota_due
 from batchery.core.model import Job, World
@@ -23,9 +23,7 @@ def rebuild(world: World) -> None:
     world.due = Agenda()
     sites.assign(world)
     world.locked, world.promised = {}, {}
-    world.revisions, world.active = {}, {}
-    for definition in world.definitions.values():
-        index.define(world, definition)
+    catalog.rebuild(world)
     open_jobs = sorted((job for job in world.jobs.values() if job.closed is None), key=lambda job: job.seq)
     for job in world.jobs.values():
         job.needed_by = 0

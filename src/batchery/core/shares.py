@@ -70,3 +70,8 @@ class Usage(Struct):
     held: int = 0  #: vCPUs of its placements, from OFFERED to their end
     running: int = 0  #: vCPUs of those that run
     open: int = 0  #: jobs that have not ended
+
+
+def share_shelf(queue: str, share: str) -> str:
+    """The shelf of the open jobs of a share of a queue (ARN)."""
+    return f"{queue} {share}"

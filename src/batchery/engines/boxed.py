@@ -14,11 +14,12 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from batchery.core.messages import Exited, Lost, Report, Started, Starting
+from batchery.core.messages import Exited, Lost, Started, Starting
 from batchery.core.model import EXIT, START_FAILED, TIMEOUT, WITHDRAWN, AttemptKey, ContainerEnd
 from batchery.engines.boxoutput import follow
 from batchery.engines.containerspec import Facts
 from batchery.engines.engine import Order
+from batchery.engines.lives import Life
 from batchery.engines.logindex import LogIndex
 from batchery.engines.making import DAEMON, Making, NoImage, NotStarted
 from batchery.engines.meter import Meter
@@ -46,28 +47,23 @@ def wall() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Boxed:
+class Boxed(Life):
     """``order`` is None for one that an engine before this one began."""
 
     def __init__(
         self, engine: "ContainerEngine", key: AttemptKey, name: str, facts: Facts, share: Share, order: Order | None
     ) -> None:
+        super().__init__(key, begun=order is None)
         self.engine = engine
-        self.key = key
         self.name = name  # of the container; it serves as its id
         self.facts = facts
         self.address = facts.address
         self.share = share
         self.order = order
-        self.starting = 0
-        self.started = 0
-        self.begun = order is None  # a start was sent: it is too late to take it back
-        self.cause = ""
         self.deadline = 0.0  # SIGKILL comes then, on the loop's clock
         self.doomed = asyncio.Event()
         self.hurry = asyncio.Event()
         self.exited = asyncio.Event()
-        self.report: Exited | Lost | None = None
         self.index = LogIndex(facts.log_path, resume=order is None)
         self.meter: Meter | None = None
         self.oom: OomWatch | None = None
@@ -78,36 +74,13 @@ class Boxed:
 
     # ---------------------------------------------------------------------------------------------- from outside
 
-    @property
-    def state(self) -> str:
-        """As a survey says it."""
-        if self.report is not None:
-            return "ended"
-        return "running" if self.started else "starting"
-
-    def status(self) -> Report | None:
-        """What is to be told of it (again); None while there is nothing to tell."""
-        if self.report is not None:
-            return self.report
-        if self.started:
-            return Started(self.key, self.started, self.address)
-        return Starting(self.key, self.starting) if self.starting else None
-
     def doom(self, cause: str, grace: int) -> None:
-        """SIGTERM now, SIGKILL after ``grace`` ms. The first cause stands, the least patience counts."""
         self.cause = self.cause or cause
         deadline = asyncio.get_running_loop().time() + grace / 1000
         if not self.doomed.is_set() or deadline < self.deadline:
             self.deadline = deadline
             self.hurry.set()
         self.doomed.set()
-
-    def take_back(self) -> bool:
-        """Asked back. False if it has begun, as far as anybody was told or can be sure."""
-        if self.begun or self.starting or self.report is not None:
-            return False
-        self.doom(WITHDRAWN, 0)
-        return True
 
     def sample(self, now: int) -> None:
         """Twice a second."""
@@ -248,7 +221,8 @@ class Boxed:
         while (left := self.deadline - asyncio.get_running_loop().time()) > 0:
             self.hurry.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.hurry.wait(), left)
+                async with asyncio.timeout(left):
+                    await self.hurry.wait()
         while True:
             await self._signal("SIGKILL")
             await asyncio.sleep(AGAIN_S)
@@ -264,8 +238,8 @@ class Boxed:
     def _ended(self, box: Box) -> Exited:
         finished = max(box.finished, self.started)
         cause = self.cause or EXIT
-        if not self.cause and self.order is None and 0 < self.facts.timeout <= finished - self.started:
-            cause = TIMEOUT  # it was killed for it, or would have been, while no server was there
+        if self.order is None and self.overran(self.facts.timeout, finished):
+            cause = TIMEOUT
         out_of_memory = box.out_of_memory or (self.oom is not None and self.oom.seen)
         reason = OUT_OF_MEMORY if out_of_memory and box.exit_code else ""
         cpu, peak = (self.meter.cpu_ms, self.meter.peak_mib) if self.meter is not None else (0, 0)

@@ -22,7 +22,8 @@ async def follow(boxed: "Boxed") -> None:
     a second to see the end of what it follows.
     """
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(boxed.exited.wait(), SHORT_S)
+        async with asyncio.timeout(SHORT_S):
+            await boxed.exited.wait()
     while True:
         try:
             with open(boxed.facts.log_path, "ab", buffering=0) as file:

@@ -140,7 +140,8 @@ class LocalEngine:
         )
         line.send(wire.Hello(wire.PROTOCOL, batchery.__version__, settings))
         try:
-            welcome = await asyncio.wait_for(asyncio.shield(line.welcome), 10)
+            async with asyncio.timeout(10):
+                welcome = await asyncio.shield(line.welcome)
         except (OSError, TimeoutError):
             line.close()
             return None

@@ -21,6 +21,7 @@ from batchery.engines.boxed import OUT_OF_MEMORY, Boxed, wall
 from batchery.engines.clocks import clock
 from batchery.engines.containerspec import Facts, PodFacts
 from batchery.engines.engine import Order
+from batchery.engines.lives import Life
 from batchery.engines.podspec import name_of, owner_of, parts_of, shares, single, volumes_of
 from batchery.engines.room import Share
 from batchery.engines.runtime import Box, RuntimeFault
@@ -77,26 +78,20 @@ class Seat:
         self._pod.closed(self._name, boxed)
 
 
-class PodBoxed:
+class PodBoxed(Life):
     """``order`` is None for one that an engine before this one began."""
 
     def __init__(
         self, engine: "ContainerEngine", key: AttemptKey, name: str, facts: PodFacts, share: Share, order: Order | None
     ) -> None:
+        super().__init__(key, begun=order is None)
         self.engine = engine
-        self.key = key
         self.name = name
         self.facts = facts
         self.share = share
         self.order = order
         self.pod = Pod(facts.parts)
         self.each: dict[str, Boxed] = {}
-        self.starting = 0
-        self.started = 0
-        self.address = ""
-        self.begun = order is None
-        self.cause = ""
-        self.report: Exited | Lost | None = None
         self.task: asyncio.Task[None] | None = None
         self._lost: Lost | None = None
         self._stir = asyncio.Event()
@@ -108,19 +103,6 @@ class PodBoxed:
 
     # ---------------------------------------------------------------------------------------------- from outside
 
-    @property
-    def state(self) -> str:
-        if self.report is not None:
-            return "ended"
-        return "running" if self.started else "starting"
-
-    def status(self) -> Report | None:
-        if self.report is not None:
-            return self.report
-        if self.started:
-            return Started(self.key, self.started, self.address)
-        return Starting(self.key, self.starting) if self.starting else None
-
     def doom(self, cause: str, grace: int) -> None:
         """Each gets SIGTERM in its turn and SIGKILL after its own time; with no grace at once."""
         self.cause = self.cause or cause
@@ -129,12 +111,6 @@ class PodBoxed:
         self._kill_at = min(self._kill_at or at, at)
         self.pod.stop()
         self._stir.set()
-
-    def take_back(self) -> bool:
-        if self.begun or self.starting or self.report is not None:
-            return False
-        self.doom(WITHDRAWN, 0)
-        return True
 
     def sample(self, now: int) -> None:
         for boxed in self.each.values():
@@ -187,6 +163,9 @@ class PodBoxed:
         self.starting = min((boxed.started for boxed in self.each.values() if boxed.started), default=wall())
         if self.pod.running:
             self.started = max(boxed.started for boxed in self.each.values())
+        last = max((box.finished for box, _ in found.values() if box.state == "exited"), default=0)
+        if self.pod.over and self.overran(self.facts.timeout, last):
+            self.cause = TIMEOUT
 
     # ---------------------------------------------------------------------------------------------- what it hears
 
@@ -288,7 +267,8 @@ class PodBoxed:
         while not self.pod.stopping and not all(one.prepared.is_set() or one.report for one in some):
             self._stir.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stir.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await self._stir.wait()
 
     def _own(self, where: str) -> None:
         """fsGroup: scratch space belongs to that group, as far as this process may say so."""
@@ -308,7 +288,8 @@ class PodBoxed:
             times.append(limit)
         patience = max(0.01, (min(times) - clock()) / 1000) if times else None
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stir.wait(), patience)
+            async with asyncio.timeout(patience):
+                await self._stir.wait()
 
     def _do(self, act: Act) -> None:
         boxed = self.each[act.name]

@@ -7,8 +7,8 @@ cluster, since the API has no other; it is asked for no more often than the desk
 one: where nothing has changed the answer is empty, and the last one stands.
 
 A signal goes to all processes of a job, not to its batch script alone. So it is SIGURG, which nothing but our wrapper
-takes for anything. Cancelling what waits looks at the states anew and then names jobs, as scancel does; since v0.0.41
-the controller does it in one step.
+takes for anything. Cancelling what waits looks at the states anew and then names jobs and elements. The state is no
+part of the request: of an array, elements that wait are one job to Slurm until they begin (decision 134).
 
 slurmrestd gives no reason when it does not reach slurmctld, nor when slurmctld does not take the token: both are
 `Unreachable`, and jobs wait.
@@ -156,14 +156,13 @@ class RestDriver:
         await self._kill(ids, "URG", {} if tasks else {"flags": ["BATCH_JOB"]})
 
     async def cancel(self, ids: Sequence[str], waiting: bool = True) -> None:
-        version = await self._speak()
-        if waiting and not version.many:
+        if waiting:
             if time.monotonic() - self._jobs_at > FRESH_S:
                 await self._load()
             rows = slurmshapes.listing(self._jobs, "", self._limit).values()
             known = {row.id for row in rows if row.phase == slurmstate.WAITING}
             ids = [one for one in ids if one in known]
-        await self._kill(ids, "KILL", {"job_state": ["PENDING"]} if waiting else {})
+        await self._kill(ids, "KILL", {})
 
     async def _kill(self, ids: Sequence[str], signal: str, how: dict[str, list[str]]) -> None:
         """That one of them has just ended is no error: the next listing tells what became of them."""

@@ -24,7 +24,7 @@ class Version(NamedTuple):
     name: str
     new: bool  #: of the second family
     elements: bool  #: DELETE /job/12_3 is about that element, and not about all of the array
-    many: bool  #: DELETE /jobs/ with a list of jobs and a state
+    many: bool  #: DELETE /jobs/ with a list of jobs
 
 
 #: Those that we know, the best first: with v0.0.39 and v0.0.40 no element of an array can be cancelled alone.

@@ -5,7 +5,8 @@
 Theory of operation. A server holds a lock on SERVING for as long as it lives, however it ends; this process waits
 for that lock, and so sleeps as long as there is a server. Then it asks the runtime at SOCKET for the running containers
 of OWNER (a label), twice a second: one that is beyond its limit gets SIGTERM, and SIGKILL after its grace. Limits are
-in the containers' labels, so nothing is remembered here and nothing can be out of date. It ends when no container with
+in the containers' labels, and of several containers none holds before all have begun (the job is STARTING until then);
+so nothing is remembered here and nothing can be out of date. It ends when no container with
 a limit has been there for a while; when a server has come it sleeps again. The lock on MARK makes it the only one.
 
 SERVICE is the pid of a `podman system service` that nobody else would end, or 0: it is ended with this process.
@@ -113,16 +114,17 @@ class Guard:
 
     def look(self) -> bool:
         """End what is late. False if no container has a limit."""
-        wanted = json.dumps({"label": [f"{OWNER}={self.owner}"], "status": ["running"]})
+        wanted = json.dumps({"label": [f"{OWNER}={self.owner}"], "status": ["created", "running"]})
         listed = ask(self.path, "GET", "/containers/json?" + urllib.parse.urlencode({"filters": wanted})) or []
-        found = [one for one in map(limited, listed) if one is not None]
+        waits = {one["Labels"][ATTEMPT] for one in listed if one["State"] == "created" and limited(one) is not None}
+        found = [one for one in map(limited, listed) if one is not None and one.attempt not in waits]
         last: dict[str, float] = {}
         for one in found:
             last[one.attempt] = max(last.get(one.attempt, 0), self._began(one.box))
         for one in found:
             if time.time() >= last[one.attempt] + one.timeout:
                 self._end(one)
-        return bool(found)
+        return bool(found or waits)
 
     def _began(self, box: str) -> float:
         if box not in self.started:

@@ -30,7 +30,7 @@ from batchery.core.messages import Answer, Capacities, Command, Effect, EnsureRe
 from batchery.core.model import AttemptKey, Policy, Realm, World
 from batchery.core.owed import owed
 from batchery.core.step import derive, forget, next_alarm, turn
-from batchery.engines.engine import Engine, engine_of, members
+from batchery.engines.engine import Engine, EngineError, engine_of, members
 from batchery.run import services
 from batchery.run.clock import Clock, Ids
 from batchery.run.dispatch import Dispatcher
@@ -71,6 +71,7 @@ class Loop:
         (key, realm, jobRoleArn) is what an attempt is told of the service's own addresses; ``vault`` resolves
         secrets."""
         self.job_variables = job_variables
+        self.admit: Callable[[World], None] = lambda world: None  # of what was loaded; raises EngineError
         self.vault = vault or Vault()
         self.config, self.store, self.reads, self.engine = config, store, reads, engine
         self._open_realm = open_realm
@@ -172,7 +173,11 @@ class Loop:
         """Open the store and the engine, load, and begin to turn. Raises StoreError or EngineError."""
         await self._writer.do(self.store.open)
         await self.engine.start()
-        await self._lead()
+        try:
+            await self._lead()
+        except EngineError:
+            await self.engine.close()
+            raise
         await self._turn()  # what the load left due, and what the engine kept for us
         self._tasks = [
             asyncio.create_task(self._guard(self._run())),
@@ -209,6 +214,7 @@ class Loop:
     async def _lead(self) -> None:
         """Load a World and bring the engine and it to agree."""
         await self._load()
+        self.admit(self.world)
         self._clock = Clock(await self._writer.do(self.store.newest))
         gc.collect()
         gc.freeze()

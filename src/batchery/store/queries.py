@@ -34,6 +34,7 @@ _JOB: Final = """
     CROSS JOIN symbol AS definition ON definition.id = job.definition
     CROSS JOIN symbol AS shape ON shape.id = job.shape"""
 _BY_ID: Final = _JOB.format("json_each(?) CROSS JOIN job ON job.id = value")
+_BY_SEQ: Final = _JOB.format("json_each(?) CROSS JOIN job ON job.seq = value") + " ORDER BY json_each.key"
 
 
 def _job(row: tuple[Any, ...]) -> JobRow:
@@ -58,47 +59,78 @@ def page(
     created_after: int | None,
     share: str | None,
 ) -> list[JobRow]:
-    """Along the index of the queue or of its ended jobs, which are in the order of the answer; but where a name or a
-    definition is of few jobs, along the index that finds those few, which are sorted then. A share has an index of its
-    own, in the order of the answer too."""
-    index = "job_of_share" if share is not None else "job_of_queue" if codes is None else "job_ended"
+    """Along an index that is in the order of the answer: of the queue, of its ended jobs, of a share, of one name or
+    definition. Several names or definitions: see `_of_several`."""
     if created_before is not None:
         before = min(before, first_seq(connection, created_before))
-    where = ["job.queue = (SELECT id FROM symbol WHERE text = ?)"]
-    values: list[Any] = [queue]
-    if name is not None:
-        where.append(_NAMED if name.endswith("*") else "name = ? COLLATE NOCASE")
-        values += [name[:-1], name[:-1] + _LAST] if name.endswith("*") else [name]
-        if not name.endswith("*") or _few(connection, "job_named", where, values):
-            index = "job_named"  # of one name it has them newest first, of several they are sorted
-    if definition is not None:
-        where.append("job.definition IN (SELECT id FROM symbol WHERE text >= ? AND text < ?)")
-        values += definition_range(queue, definition)
-        index = "job_defined" if _few(connection, "job_defined", where, values) else index
-    where.append("seq < ?")
-    values.append(min(before, _MOST))
+    where, values = ["job.queue = (SELECT id FROM symbol WHERE text = ?)", "seq < ?"], [queue, min(before, _MOST)]
+    index = "job_of_queue" if codes is None else "job_ended"
+    if share is not None:
+        index = "job_of_share" if codes is None else "job_share_ended"
+        where += ["share = ?", "share <> ''"]
+        values.append(share)
     if codes is not None:
         where += [f"code IN ({', '.join('?' * len(codes))})", "code IS NOT NULL"]
         values += codes
-    if share is not None:
-        where += ["share = ?", "share <> ''"]
-        values.append(share)
     if created_after is not None:
         where.append("seq >= ?")
         values.append(first_seq(connection, created_after + 1))
+    if name is not None and name.endswith("*"):
+        where.append("name >= ? COLLATE NOCASE AND name < ? COLLATE NOCASE")
+        return _of_several(connection, "job_named", where, [*values, name[:-1], name[:-1] + _LAST], limit)
+    if name is not None:
+        return _along(connection, "job_named", [*where, "name = ? COLLATE NOCASE"], [*values, name], limit)
+    if definition is not None:
+        return _of_definition(connection, definition_range(queue, definition), where, values, limit)
+    return _along(connection, index, where, values, limit)
+
+
+#: Found so often, a page of them may soon be met on the way through the queue; else all of them are soon sorted.
+_FEW: Final = 1_000
+_WAY: Final = 4_000  #: rows of that way
+_REVISIONS: Final = 50  #: whose pages are merged
+
+
+def _along(connection: Connection, index: str, where: list[str], values: list[Any], limit: int) -> list[JobRow]:
     sql = f"{_JOB.format(f'job INDEXED BY {index}')} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
     return [_job(row) for row in connection.execute(sql, (*values, limit))]
 
 
-_NAMED: Final = "name >= ? COLLATE NOCASE AND name < ? COLLATE NOCASE"
-#: Found so often, a page of them is soon met on the way through the queue; else all of them are soon sorted.
-_FEW: Final = 1_000
+def _of_definition(
+    connection: Connection, texts: tuple[str, str], where: list[str], values: list[Any], limit: int
+) -> list[JobRow]:
+    """Of all ARNs in this range. A page of each revision, if they are not too many."""
+    sql = "SELECT id FROM symbol WHERE text >= ? AND text < ? LIMIT ?"
+    ids = [found for (found,) in connection.execute(sql, (*texts, _REVISIONS + 1))]
+    if len(ids) > _REVISIONS:
+        where = [*where, "job.definition IN (SELECT id FROM symbol WHERE text >= ? AND text < ?)"]
+        return _of_several(connection, "job_defined", where, [*values, *texts], limit)
+    each = (_seqs(connection, "job_defined", [*where, "definition = ?"], [*values, one], limit) for one in ids)
+    return _of_seqs(connection, sorted((seq for seqs in each for seq in seqs), reverse=True)[:limit])
 
 
-def _few(connection: Connection, index: str, where: list[str], values: list[Any]) -> bool:
+def _of_several(connection: Connection, index: str, where: list[str], values: list[Any], limit: int) -> list[JobRow]:
+    """Jobs that an index finds out of order. Few are sorted; of many a page may be met on the way through the queue's
+    newest; else their numbers are sorted, which are all in the index."""
     sql = f"SELECT count(*) FROM (SELECT 1 FROM job INDEXED BY {index} WHERE {' AND '.join(where)} LIMIT {_FEW})"
     (count,) = connection.execute(sql, values).fetchone()
-    return int(count) < _FEW
+    if count == _FEW:
+        way = f"SELECT seq FROM job WHERE {' AND '.join(where[:2])} ORDER BY seq DESC LIMIT 1 OFFSET {_WAY}"
+        (last,) = connection.execute(way, values[:2]).fetchone() or (0,)
+        found = _along(connection, "job_of_queue", [*where, "seq > ?"], [*values, last], limit)
+        if len(found) == limit or not last:
+            return found
+    return _of_seqs(connection, _seqs(connection, index, where, values, limit))
+
+
+def _seqs(connection: Connection, index: str, where: list[str], values: list[Any], limit: int) -> list[int]:
+    sql = f"SELECT seq FROM job INDEXED BY {index} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
+    return [seq for (seq,) in connection.execute(sql, (*values, limit))]
+
+
+def _of_seqs(connection: Connection, seqs: list[int]) -> list[JobRow]:
+    """In this order."""
+    return [_job(row) for row in connection.execute(_BY_SEQ, (_list(seqs),))]
 
 
 def page_of_consumable(
@@ -109,15 +141,19 @@ def page_of_consumable(
     limit: int,
     name: str | None,
 ) -> list[JobRow]:
-    """Along the index of the jobs that ask for it."""
+    """Along the index of the jobs that ask for it, or of the ended ones of one code."""
+    source = "job_consumable AS asking CROSS JOIN job USING (seq)"
     where = ["consumable = (SELECT id FROM symbol WHERE text = ?)", "asking.seq < ?"]
     values: list[Any] = [consumable, min(before, _MOST)]
-    if codes is not None:
+    if codes is not None and len(codes) == 1 and codes[0] is not None:
+        source = "job_consumable AS asking INDEXED BY job_consumable_ended CROSS JOIN job USING (seq)"
+        where.append("ended_code = ? AND ended_code IS NOT NULL")
+        values += codes
+    elif codes is not None:
         where.append(f"(code IS NULL AND ? OR code IN ({', '.join('?' * len(codes))}))")
         values += [None in codes, *codes]
     if name is not None:
         where.append(_named(name, values))
-    source = "job_consumable AS asking CROSS JOIN job USING (seq)"
     sql = f"{_JOB.format(source)} WHERE {' AND '.join(where)} ORDER BY asking.seq DESC LIMIT ?"
     return [_job(row) for row in connection.execute(sql, (*values, limit))]
 

@@ -23,6 +23,7 @@ from batchery.core.model import (
     Rule,
     Shape,
 )
+from batchery.core.query import definitions
 from batchery.core.status import (
     CLOSING,
     FAILED,
@@ -39,7 +40,7 @@ from batchery.store.sqlite import SqliteStore
 
 def facts(job: Job) -> dict[str, object]:
     """A job without what World derives."""
-    derived = {"needed_by", "shelf", "place", "status", "tasks"}
+    derived = {"needed_by", "shelf", "place", "shelves", "status", "tasks"}
     return {name: value for name, value in asdict(job).items() if name not in derived}
 
 
@@ -92,7 +93,7 @@ def test_named_resources_come_back_as_they_were(store: SqliteStore, stock: Stock
     assert world.definitions == {old.arn: old, new.arn: new}
     assert world.realms == {REALM, Realm("1", "eu-west-1")}
     assert world.revisions == {(REALM, "d"): 2}
-    assert world.active == {(REALM, "d"): [2]}
+    assert [one.revision for one in definitions(world, REALM, "d")] == [2, 1]
 
 
 def test_named_resources_change_and_go(store: SqliteStore, stock: Stock) -> None:

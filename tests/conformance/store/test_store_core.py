@@ -63,7 +63,17 @@ def told(job: Job) -> dict[str, Any]:
 
 def compare(one: World, other: World) -> None:
     assert {id_: told(job) for id_, job in one.jobs.items()} == {id_: told(job) for id_, job in other.jobs.items()}
-    for name in ("queues", "environments", "definitions", "revisions", "active", "realms", "next_seq", "evaluated"):
+    for name in (
+        "queues",
+        "environments",
+        "definitions",
+        "revisions",
+        "catalog",
+        "stocked",
+        "realms",
+        "next_seq",
+        "evaluated",
+    ):
         assert getattr(one, name) == getattr(other, name), name
     for name in ("live", "pools", "sites", "site_of", "due"):
         assert getattr(one, name) == getattr(other, name), name

@@ -12,6 +12,7 @@ from batchery.core.model import (
     task_id,
 )
 from batchery.core.status import FAILED, RUNNABLE, RUNNING, SUCCEEDED
+from batchery.store import queries
 from batchery.store.sqlite import SqliteStore
 from batchery.store.store import JobRow
 
@@ -48,6 +49,13 @@ async def test_definitions_that_kept_jobs_refer_to(store: SqliteStore, stock: St
     assert await store.reads.definitions_used() == {WORK}
     store.prune_jobs(NOW + 1, 10)
     assert await store.reads.definitions_used() == set()
+
+
+@pytest.fixture(params=[(1_000, 4_000, 50), (1, 2, 1), (2, 99, 0)], ids=["few", "many", "many-on-the-way"])
+def measures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways of a filter's page: by an index that finds few, along the queue's newest, by the numbers of many."""
+    for name, value in zip(("_FEW", "_WAY", "_REVISIONS"), request.param, strict=True):
+        monkeypatch.setattr(queries, name, value)
 
 
 async def pages(store: SqliteStore, limit: int, **filters: Any) -> list[list[int]]:
@@ -91,6 +99,7 @@ async def test_ended_jobs_are_listed_by_code(store: SqliteStore, stock: Stock) -
         ("*", [6, 5, 4, 3, 2, 1]),
     ],
 )
+@pytest.mark.usefixtures("measures")
 async def test_pages_by_name(store: SqliteStore, stock: Stock, name: str, found: list[int]) -> None:
     for given in ("build", "build-1", "BUILD", "Build-2", "build_3", "test"):
         stock.submit(name=given)
@@ -110,12 +119,24 @@ async def test_pages_by_name(store: SqliteStore, stock: Stock, name: str, found:
         ("worker", [4]),
     ],
 )
+@pytest.mark.usefixtures("measures")
 async def test_pages_by_definition(store: SqliteStore, stock: Stock, definition: str, found: list[int]) -> None:
     for given in ("work:1", "work:11", "work-2:1", "worker:1"):
         stock.submit(definition=f"{BATCH}job-definition/{given}")
     stock.submit(definition="arn:aws:batch:eu-west-1:123456789012:job-definition/none:1")
     stock.commit()
     assert [seq for page in await pages(store, 3, definition=definition) for seq in page] == found
+
+
+async def test_pages_by_share(store: SqliteStore, stock: Stock) -> None:
+    jobs = [stock.submit(share="ab"[number % 2]) for number in range(6)]
+    stock.commit()
+    for job in jobs[:3]:
+        stock.closes(job, FAILED, "x")
+    stock.commit()
+    assert await pages(store, 2, share="a") == [[5, 3], [1]]
+    assert await pages(store, 1, share="a", codes=(FAILED,)) == [[3], [1]]
+    assert await pages(store, 9, share="b", codes=(SUCCEEDED,)) == []
 
 
 async def test_pages_by_time_of_creation(store: SqliteStore, stock: Stock) -> None:

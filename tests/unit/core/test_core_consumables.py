@@ -258,13 +258,11 @@ def test_creating(batch: Batch) -> None:
     batch.send(CreateConsumable(away, limit=1))
     batch.send(CreateConsumable(other, {"k": "v"}))
     assert batch.moved() == ["ConsumableSet", "TagsSet"]
-    assert [one.consumable.name for one in stocks(batch.world, HOME, lambda _: True, "", 9)] == ["b", "seats"]
-    assert [one.consumable.name for one in stocks(batch.world, HOME, lambda _: True, "", 1)] == ["b"]
-    assert [one.consumable.name for one in stocks(batch.world, HOME, lambda _: True, "b", 9)] == ["seats"]
-    assert [one.consumable.name for one in stocks(batch.world, HOME, "b".__ne__, "", 9)] == ["seats"]
-    assert [one.consumable for one in stocks(batch.world, AWAY, lambda _: True, "", 9)] == [
-        replace(away, created=batch.now)
-    ]
+    assert [one.consumable.name for one in stocks(batch.world, HOME, None, "", 9)] == ["b", "seats"]
+    assert [one.consumable.name for one in stocks(batch.world, HOME, None, "", 1)] == ["b"]
+    assert [one.consumable.name for one in stocks(batch.world, HOME, None, "b", 9)] == ["seats"]
+    assert [one.consumable.name for one in stocks(batch.world, HOME, ["SEATS"], "", 9)] == ["seats"]
+    assert [one.consumable for one in stocks(batch.world, AWAY, None, "", 9)] == [replace(away, created=batch.now)]
     batch.send(Tag(seats, {"k": "v"}))
     with pytest.raises(Refused, match="does not exist"):
         batch.send(Tag(arn("consumable-resource", "c"), {"k": "v"}))

@@ -33,6 +33,7 @@ def test_what_differs_in_its_demand_stands_in_another() -> None:
     batch, _ = full(1)
     batch.submit(memory=300)
     batch.world.consumables["licence"] = Consumable("licence", "licence", HOME, REPLENISHABLE, 1)
+    batch.world.stocked[HOME] = [("licence", "licence")]
     batch.submit(consumables=(("licence", 1),))
     batch.submit(nodes=2)
     assert len(batch.world.lanes[batch.main]) == 4
