@@ -99,7 +99,7 @@ async def _find(call: Call, text: str) -> None:
     if arn is None or arn.service != "batch":
         raise call.refuse(f"{text} is not the ARN of an AWS Batch resource")  # ours
     if arn.kind == JOB and task_ref(arn.name).index is not None:
-        raise call.refuse(f"Tags are not supported on children of an array job: {text}")  # ours
+        raise call.refuse(f"Tags are not supported on child jobs of array and multi-node parallel jobs: {text}")  # ours
     if not await _exists(call, text, arn):
         raise call.refuse(f"{text} does not exist", wrapped=False)  # ours
     await call.service.barrier()

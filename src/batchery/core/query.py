@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from collections.abc import Container, Iterable
-from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -155,7 +154,7 @@ def stocks(world: World, realm: Realm, wanted: list[str] | None, after: str, lim
     """Of the first consumable resources behind ``after``; ``wanted``: see `catalog.stocked`."""
     found = (
         world.consumables[_present(world.consumables, realm, "consumable-resource", name)]
-        for name in islice(catalog.stocked(world, realm, wanted, after), limit)
+        for _, name in zip(range(limit), catalog.stocked(world, realm, wanted, after), strict=False)
     )
     return [stock(world, one) for one in found]
 
@@ -166,12 +165,12 @@ def definitions(
     name: str | None = None,
     statuses: Iterable[str] = catalog.STATUSES,
     after: tuple[str, int] = ("", 0),
-    limit: int | None = None,
+    limit: int = 1 << 30,
 ) -> list[Definition]:
     """By name, newest revision first; of one name, or behind a name and revision."""
     return [
         world.definitions[_present(world.definitions, realm, "job-definition", f"{one}:{revision}")]
-        for one, revision in islice(catalog.listed(world, realm, statuses, name, after), limit)
+        for _, (one, revision) in zip(range(limit), catalog.listed(world, realm, statuses, name, after), strict=False)
     ]
 
 

@@ -144,8 +144,6 @@ class ContainerEngine:
                 await pod.clear()
             return
         pod.adopt(each)
-        if facts.pod.timeout:
-            self.serving.guard(self.owner)
         self.room.take_again(share)
         self._begin(pod)
 

@@ -141,6 +141,8 @@ class PodBoxed(Life):
 
     def adopt(self, found: dict[str, tuple[Box, Facts]]) -> None:
         """What the runtime has of it. What is not there any more never began, or is lost with its code."""
+        if self.facts.timeout:
+            self.engine.serving.guard(self.engine.owner)
         ended: list[tuple[int, str]] = []
         for number, part in enumerate(self.facts.parts):
             if part.name not in found:

@@ -7,6 +7,7 @@ Sources: API_NodeProperties, API_NodeRangeProperty, API_NodeOverrides, API_NodeP
 """
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -86,7 +87,8 @@ def check_nodes(properties: NodeProperties, limits: Limits) -> None:
         _check_kind(one)
     if len({one.eks_properties is not None for one in ranges}) > 1:
         raise Refused("eksProperties must be given for all node ranges or for none", True)  # ours
-    _check_instances([one.instance_types for one in ranges])
+    of_containers = [one.container.instance_type for one in ranges if one.container is not None]
+    _check_instances([one.instance_types for one in ranges], of_containers)
 
 
 def _check_kind(one: NodeRangeProperty) -> None:
@@ -101,11 +103,11 @@ def _check_kind(one: NodeRangeProperty) -> None:
         raise Refused(f"{what} must be given for the nodes {one.target_nodes}", True)  # ours
 
 
-def _check_instances(groups: list[list[str] | None]) -> None:
-    """API_NodeRangeProperty: one element; user guide: all node groups use the same type."""
+def _check_instances(groups: list[list[str] | None], of_containers: Iterable[str | None] = ()) -> None:
+    """API_NodeRangeProperty: one element; user guide: all node groups use the same type. Containers may name it too."""
     if any(len(types) > 1 for types in groups if types is not None):
         raise Refused("instanceTypes of a node range can have only one element", True)  # ours
-    if len({types[0] for types in groups if types}) > 1:
+    if len({types[0] for types in groups if types}.union(filter(None, of_containers))) > 1:
         raise Refused("All node ranges must have the same instance type", True)  # ours
 
 

@@ -52,7 +52,7 @@ def test_tags_are_added_overwritten_listed_and_removed(stocked: Any, arn: str) -
         (f"{ACCOUNT}:job-definition/d:2", "does not exist"),
         (f"{ACCOUNT}:job-definition/d", "does not exist"),
         (f"{ACCOUNT}:job/nope", "does not exist"),
-        (f"{ACCOUNT}:job/{JOB}:0", "not supported on children"),
+        (f"{ACCOUNT}:job/{JOB}:0", "not supported on child jobs"),
         (f"{ACCOUNT}:something/x", "does not exist"),
         ("arn:aws:batch:eu-west-1:123456789012:job-queue/default", "does not exist"),
         ("arn:aws:s3:::bucket/key", "not the ARN of an AWS Batch resource"),

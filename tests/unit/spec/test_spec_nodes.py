@@ -73,6 +73,10 @@ def test_ranges_that_do_not_go_together() -> None:
     mixed.node_range_properties[1].instance_types = ["c5.large"]
     with pytest.raises(Refused, match="the same instance type"):
         check_nodes(mixed, Limits())
+    mixed.node_range_properties[1].instance_types = None
+    mixed.node_range_properties[1].container.instance_type = "c5.large"
+    with pytest.raises(Refused, match="the same instance type"):
+        check_nodes(mixed, Limits())
     pods = properties("0:1", "2:3")
     pods.node_range_properties[0] = msgspec.convert(
         {"targetNodes": "0:1", "eksProperties": {}}, type(pods.node_range_properties[0])
