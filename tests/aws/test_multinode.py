@@ -111,7 +111,13 @@ def test_what_a_job_and_its_nodes_show(pipeline: Pipeline, queue: str) -> None:
     assert parent["status"] == "RUNNING"
     assert parent["nodeProperties"]["numNodes"] == 3
     assert parent["nodeProperties"]["mainNode"] == 2
-    assert parent["nodeProperties"]["nodeRangeProperties"][0]["targetNodes"] == "0:"
+    (shown,) = parent["nodeProperties"]["nodeRangeProperties"]
+    assert shown["targetNodes"] == "0:"
+    (asked,) = pipeline.batch.describe_job_definitions(jobDefinitions=[parent["jobDefinition"]])["jobDefinitions"]
+    (defined,) = asked["nodeProperties"]["nodeRangeProperties"]
+    for one in (shown["container"], defined["container"]):  # as of a definition of one container
+        assert one["command"][0] == "sh"
+        assert all(one[name] == [] for name in ("volumes", "environment", "mountPoints", "ulimits", "secrets"))
     assert "arrayProperties" not in parent
     assert "nodeDetails" not in parent
     assert parent["startedAt"] == main["startedAt"]

@@ -61,11 +61,13 @@ def test_a_job_has_its_secrets_and_nobody_else(pipeline: Pipeline, engine: str) 
     assert shown["secrets"] == [{"name": "TOKEN", "valueFrom": "/token"}]
     assert shown["environment"] == []
     value = VALUE.partition(" ")[0].encode()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for place in Path("/proc").glob("[0-9]*"):
         try:
-            assert value not in path.read_bytes()
+            assert value not in (place / "cmdline").read_bytes()
+            environment = (place / "environ").read_bytes()
         except OSError:
             continue
+        assert value not in environment or f"AWS_BATCH_JOB_ID={job}".encode() in environment, place
     for path in holding(pipeline.server.folder / "data", value):  # the order of a job on a cluster
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
         assert "slurm" in engine, path

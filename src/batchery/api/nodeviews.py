@@ -6,6 +6,9 @@ submit's nodeOverrides. Sources: API_NodeProperties, API_NodeDetails, API_NodePr
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from batchery.api.containerviews import shown_container
 from batchery.api.shapes import (
     EcsProperties,
     EksProperties,
@@ -37,6 +40,17 @@ def node_summary(seen: "Seen") -> NodePropertiesSummary | None:
     return NodePropertiesSummary(is_main_node=seen.index == seen.main, num_nodes=seen.size, node_index=seen.index)
 
 
+def shown_nodes(given: NodeProperties | None) -> NodeProperties | None:
+    """Of a definition: as registered, with the empty lists of containers."""
+    if given is None:
+        return None
+    ranges = [
+        replace(one, container=shown_container(one.container, False)) if one.container is not None else one
+        for one in given.node_range_properties
+    ]
+    return replace(given, node_range_properties=ranges)
+
+
 def node_properties(definition_doc: str, submit_doc: str) -> NodeProperties:
     """What the nodes of a job run, range by range."""
     given = definition_of(definition_doc).node_properties
@@ -48,7 +62,7 @@ def node_properties(definition_doc: str, submit_doc: str) -> NodeProperties:
         ranges.append(
             NodeRangeProperty(
                 target_nodes=one.target_nodes,
-                container=spec.container if spec.pod is None else None,
+                container=shown_container(spec.container, False) if spec.pod is None else None,
                 instance_types=override_of(sent, one.target_nodes).instance_types or one.instance_types,
                 ecs_properties=EcsProperties(task_properties=[spec.ecs]) if spec.ecs is not None else None,
                 eks_properties=EksProperties(pod_properties=spec.eks) if spec.eks is not None else None,

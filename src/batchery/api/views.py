@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from msgspec import Struct
-from msgspec.structs import fields, replace
+from msgspec.structs import fields
 
-from batchery.api.nodeviews import node_details, node_summary
+from batchery.api.containerviews import shown_container
+from batchery.api.nodeviews import node_details, node_summary, shown_nodes
 from batchery.api.podviews import Cluster, Run, ecs_attempt, ecs_detail, eks_attempt, eks_detail
 from batchery.api.shapes import (
     ArrayPropertiesDetail,
@@ -21,13 +22,10 @@ from batchery.api.shapes import (
     ContainerDetail,
     ContainerProperties,
     ContainerSummary,
-    FargatePlatformConfiguration,
     JobCapacityUsageSummary,
     JobDefinition,
     JobDetail,
     JobSummary,
-    LinuxParameters,
-    LogConfiguration,
 )
 from batchery.core.model import (
     CANCEL,
@@ -46,16 +44,6 @@ from batchery.spec.registration import on_fargate
 from batchery.spec.submission import platforms_of
 from batchery.store.store import AttemptRow
 
-#: Members of containerProperties that are shown empty where they were not given.
-_LISTS: Final = (
-    "command",
-    "volumes",
-    "environment",
-    "mount_points",
-    "ulimits",
-    "resource_requirements",
-    "secrets",
-)
 NO_CLUSTERS: Final[Mapping[str, Cluster]] = {}
 _CONTAINER_MEMBERS: Final = tuple(field.name for field in fields(ContainerProperties))
 
@@ -163,26 +151,6 @@ def started_at(seen: Seen) -> int | None:
 
 
 # ----------------------------------------------------------------------------------------------------- containers
-
-
-def shown_container(container: ContainerProperties, fargate: bool) -> ContainerProperties:
-    """containerProperties as AWS gives them back: lists are never absent, Fargate's platform version neither."""
-    shown = replace(container, **{name: getattr(container, name) or [] for name in _LISTS})
-    if (linux := container.linux_parameters) is not None:
-        shown.linux_parameters = _shown_linux(linux)
-    if (logs := container.log_configuration) is not None:
-        shown.log_configuration = _shown_logs(logs)
-    if fargate and container.fargate_platform_configuration is None:
-        shown.fargate_platform_configuration = FargatePlatformConfiguration(platform_version="LATEST")
-    return shown
-
-
-def _shown_linux(linux: LinuxParameters) -> LinuxParameters:
-    return replace(linux, devices=linux.devices or [], tmpfs=linux.tmpfs or [])
-
-
-def _shown_logs(logs: LogConfiguration) -> LogConfiguration:
-    return replace(logs, options=logs.options or {}, secret_options=logs.secret_options or [])
 
 
 def _container(seen: Seen, spec: Effective) -> ContainerDetail:
@@ -350,7 +318,7 @@ def definition_view(definition: Definition, tags: dict[str, str]) -> JobDefiniti
         platform_capabilities=asked.platform_capabilities,
         ecs_properties=asked.ecs_properties,
         eks_properties=asked.eks_properties,
-        node_properties=asked.node_properties,
+        node_properties=shown_nodes(asked.node_properties),
         container_orchestration_type="EKS" if platforms_of(asked) == ["EKS"] else "ECS",
         consumable_resource_properties=asked.consumable_resource_properties,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from batchery.config import Config, Limits
-from batchery.core import index
+from batchery.core import catalog
 from batchery.core.model import INACTIVE, AttemptKey, Definition, Realm, World, task_id
 from batchery.run import retention
 from batchery.run.logfiles import remove_log
@@ -124,7 +124,7 @@ def test_old_definitions_that_no_job_refers_to_go(house: House, monkeypatch: pyt
         age = 179 if number == 0 else 181
         one = Definition(f"d{number}", f"d{number}", HOME, 1, "{}", INACTIVE, 1, NOW - age * DAY)
         house.world.definitions[one.arn] = one
-        index.define(house.world, one)
+        catalog.define(house.world, one)
     house.used = {"d1"}
     assert house.sweep().definitions == 4
     assert house.forgotten == ["d2", "d3", "d4", "d5"]
