@@ -63,7 +63,7 @@ class Client:
         return self._call("logs", "/", members, "application/x-amz-json-1.1", f"Logs_20140328.{operation}")
 
     def own(self, name: str, /, **members: Any) -> Json:
-        """An endpoint of Batchery's own: jobs, why, stop. Raises ServiceError, NoServer."""
+        """An endpoint of Batchery's own: jobs, why, stop, forget. Raises ServiceError, NoServer."""
         return self._call("batch", f"/batchery/{name}", members, "application/json")
 
     def health(self) -> Json:

@@ -11,8 +11,8 @@ Installed with Batchery; nothing starts until a test asks for it.
 
 `batchery` is a server for the whole session in a process of its own, as `batchery exec` makes it: a free port, its data
 in a temporary place, jobs ended with it. Under `batchery exec -- pytest` that server is used instead of another one.
-`batchery_reset` ends all jobs and deletes queues, environments, quota shares, policies, job definitions and consumable
-resources, before and after the test.
+`batchery_reset` ends and forgets all jobs and deletes queues, environments, quota shares, policies, job definitions and
+consumable resources, before and after the test.
 """
 
 from collections.abc import Iterator
@@ -65,8 +65,8 @@ class Batchery:
         return session.client(service, endpoint_url=self.url, **options)
 
     def reset(self, timeout: float = 60) -> None:
-        """End all jobs, then delete every queue, environment, quota share, policy, job definition and consumable
-        resource that was made, and have the ready-made queue and environment as they were at first.
+        """End and forget all jobs, then delete every queue, environment, quota share, policy, job definition and
+        consumable resource that was made, and have the ready-made queue and environment as they were at first.
 
         Raises TimeoutError if a job has not ended after ``timeout`` seconds.
         """

@@ -1,4 +1,5 @@
-"""Endpoints of our own, for the command line: jobs, why, stop. `POST /batchery/<name>`, signed like any other call.
+"""Endpoints of our own, for the command line: jobs, why, stop, forget. `POST /batchery/<name>`, signed like any other
+call.
 
 What AWS's operations do not tell: CPU time and peak memory of attempts, why a job waits, how it came to its end.
 """
@@ -95,6 +96,13 @@ async def stop(call: Call, ask: dict[str, Any]) -> dict[str, Any]:
     """End every open job of the server, of all accounts and regions. Member: reason. Answer: jobs, how many."""
     reason = str(ask.get("reason") or "Stopped.")[: call.service.config.limits.reason_chars]
     return {"jobs": await call.submit(Stop(reason), lambda count: count)}
+
+
+@own("forget")
+async def forget(call: Call, ask: dict[str, Any]) -> dict[str, Any]:
+    """Forget every job of the server that has ended, of all accounts and regions. Answer: jobs, how many."""
+    await call.service.barrier()
+    return {"jobs": await call.service.forget_ended()}
 
 
 def _limit(ask: dict[str, Any]) -> int:

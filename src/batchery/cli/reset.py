@@ -1,7 +1,7 @@
 """`batchery reset`: empty a private server between tests: end every job, delete everything that a client made.
 
 What is ready-made is there again afterwards, as it was at first: the queue is made anew where a test changed it, the
-environment is enabled. Jobs that have ended stay listed, and revisions are numbered on, as at AWS.
+environment is enabled. Only revisions of job definitions are numbered on, and the activity log goes on.
 """
 
 import time
@@ -18,6 +18,7 @@ from batchery.cli.target import find
 from batchery.client import Client, ServiceError
 from batchery.core.instances import SERVICE
 from batchery.spec.names import name_of
+from batchery.spec.shape import LOG_GROUP
 
 PAUSE: Final = 0.02  # s between looks
 OPEN: Final = ["SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING"]
@@ -30,8 +31,8 @@ Json = dict[str, Any]
 @click.option("--timeout", metavar="SECONDS", default=60.0, show_default=True, help="How long jobs may take to end.")
 @click.pass_obj
 def command(options: tuple[str, str], yes: bool, timeout: float) -> None:
-    """End every job; delete every queue, environment, quota share, policy and consumable resource; deregister every
-    job definition. The ready-made queue and environment are as they were at first.
+    """End every job and forget it; delete every queue, environment, quota share, policy, consumable resource and log
+    group; deregister every job definition. The ready-made queue and environment are as they were at first.
 
     Of the private server of `batchery exec` it is done at once; of another one with --yes.
 
@@ -54,6 +55,7 @@ def reset(client: Client, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     client.own("stop", reason="reset")
     _wait(deadline, "jobs that have not ended", lambda: client.own("jobs", statuses=OPEN, limit=1)["jobs"])
+    client.own("forget")
     for what, member, found in _HOLDERS:
         for ref in found(client):
             _delete(client, deadline, what, member, ref, found)
@@ -64,6 +66,8 @@ def reset(client: Client, timeout: float) -> None:
         client.batch("DeleteSchedulingPolicy", arn=policy["arn"])
     for item in _all(client, "ListConsumableResources", "consumableResources"):
         client.batch("DeleteConsumableResource", consumableResource=item["consumableResourceArn"])
+    for group in _groups(client):
+        client.logs("DeleteLogGroup", logGroupName=group)
     _make_ready(client, deadline)
 
 
@@ -95,6 +99,18 @@ def _environments(client: Client) -> list[str]:
 def _service_environments(client: Client) -> list[str]:
     found = _all(client, "DescribeServiceEnvironments", "serviceEnvironments")
     return [str(environment["serviceEnvironmentName"]) for environment in found]
+
+
+def _groups(client: Client) -> list[str]:
+    """Log groups that jobs or clients made."""
+    found: list[str] = []
+    token: str | None = None
+    while True:
+        page = client.logs("DescribeLogGroups", nextToken=token)
+        found += [str(group["logGroupName"]) for group in page["logGroups"]]
+        token = page.get("nextToken")
+        if not token:
+            return [name for name in found if name != LOG_GROUP]
 
 
 #: What has a state, the member that names it, and those that are there. In this order: each holds what follows.

@@ -192,13 +192,12 @@ def _check_order(world: World, realm: Realm, order: tuple[tuple[int, str], ...],
         "[ECS_MANAGED_INSTANCES], not mixed.",
     )
     for family in families:
-        _require(queue_type in ("", QUEUE_TYPES[family]), _misfit(queue_type, family), wrapped=True)
-
-
-def _misfit(queue_type: str, family: str) -> str:
-    if queue_type == "EKS":
-        return "EKS job queue type must have EKS compute environment."
-    return f"A job queue of type {queue_type} can not have compute environments of kind {family}"  # ours
+        _require(queue_type != "EKS" or family == "EKS", "EKS job queue type must have EKS compute environment.", True)
+        _require(
+            queue_type in ("", QUEUE_TYPES[family]),
+            f"A job queue of type {queue_type} can not have compute environments of kind {family}",  # ours
+            wrapped=True,
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- environments

@@ -52,6 +52,7 @@ BATCH_MAX = 2_000  #: commands in one turn
 RECORDS_WAIT_MS = 200  #: records of reads and refusals wait this long for a commit to ride in
 RECORDS_MAX = 50_000  #: beyond it the oldest records of reads are dropped, and that is logged
 RETRY_S = 1.0  #: between two tries to lead again
+FORGOTTEN_AT_ONCE = 500  #: jobs
 
 
 class Loop:
@@ -152,6 +153,15 @@ class Loop:
     async def prune_jobs(self, before: int, limit: int) -> list[str]:
         """Forget ended jobs (see Store.prune_jobs), but none that World holds."""
         return await self._writer.do(self.store.prune_jobs, before, limit, frozenset(self.world.jobs))
+
+    async def forget_ended(self) -> int:
+        count = 0
+        try:
+            while gone := await self.prune_jobs(self.now() + 1, FORGOTTEN_AT_ONCE):
+                count += len(gone)
+        except CommitFailed as error:
+            raise Unavailable(str(error)) from error
+        return count
 
     async def prune_activity(self, before: int) -> int:
         """Forget activity records (see Store.prune_activity)."""

@@ -58,6 +58,11 @@ class Service(Protocol):
         """Write a row that World knows nothing of (log groups); returns when it is committed. Raises Unavailable."""
         ...
 
+    async def forget_ended(self) -> int:
+        """Forget every job that has ended, of all realms, with attempts and log streams; how many.
+        Raises Unavailable."""
+        ...
+
     async def ensure_realm(self, realm: Realm) -> None:
         """Give a realm what is ready-made when it is first used. Idempotent, cheap afterwards."""
         ...

@@ -41,8 +41,29 @@ def test_environments_of_fargate_and_unmanaged_ones() -> None:
     resources = {"type": "FARGATE", "maxvCpus": 4, "minvCpus": 0, "subnets": ["s"], "instanceTypes": ["x"]}
     fargate = request("compute environment", computeEnvironmentName="a", type="MANAGED", computeResources=resources)
     assert fargate["computeResources"] == {"type": "FARGATE", "maxvCpus": 4, "subnets": ["s"]}
-    own = request("compute environment", computeEnvironmentName="a", type="UNMANAGED", computeResources={"maxvCpus": 1})
+    own = request(
+        "compute environment",
+        computeEnvironmentName="a",
+        type="UNMANAGED",
+        computeResources={"maxvCpus": 1},
+        unmanagedvCpus=0,
+    )
     assert own == {"computeEnvironmentName": "a", "type": "UNMANAGED"}
+
+
+def test_what_the_service_adds_to_what_was_sent_makes_no_difference() -> None:
+    made = request(
+        "compute environment",
+        computeEnvironmentName="a",
+        type="MANAGED",
+        computeResources={
+            "type": "EC2",
+            "ec2Configuration": [{"imageType": "EKS_AL2023", "batchImageStatus": "LATEST"}],
+        },
+        eksConfiguration={"eksClusterArn": "c", "accessEntry": {"desiredState": "ENABLED", "status": "ACTIVE"}},
+    )
+    assert made["computeResources"]["ec2Configuration"] == [{"imageType": "EKS_AL2023"}]
+    assert made["eksConfiguration"] == {"eksClusterArn": "c", "accessEntry": {"desiredState": "ENABLED"}}
 
 
 def test_things_are_referred_to_by_name() -> None:

@@ -172,8 +172,13 @@ def test_reset_leaves_nothing(
     job = submit("long", "sleep 600")
     eventually(lambda: batch.describe_jobs(jobs=[job])["jobs"][0]["status"] == "RUNNING", "the job runs")
     batch.update_compute_environment(computeEnvironment="default", state="DISABLED")
+    logs = batchery.client("logs")
+    logs.create_log_group(logGroupName="mine")
     batchery.reset()
-    assert batch.describe_jobs(jobs=[job])["jobs"][0]["status"] == "FAILED"
+    assert batch.describe_jobs(jobs=[job])["jobs"] == []
+    assert batch.list_jobs(jobQueue="default", jobStatus="FAILED")["jobSummaryList"] == []
+    assert [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]] == ["/aws/batch/job"]
+    assert logs.describe_log_streams(logGroupName="/aws/batch/job")["logStreams"] == []
     (queue,) = batch.describe_job_queues()["jobQueues"]
     (environment,) = batch.describe_compute_environments()["computeEnvironments"]
     assert (queue["jobQueueName"], environment["computeEnvironmentName"]) == ("default", "default")

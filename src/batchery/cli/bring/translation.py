@@ -127,6 +127,10 @@ def _environment(request: Json) -> None:
         resources.pop("desiredvCpus", None)  # how many there are right now
         if str(resources.get("type", "")).startswith("FARGATE"):
             request["computeResources"] = {name: resources[name] for name in _ON_FARGATE if name in resources}
+    if not request.get("unmanagedvCpus"):
+        request.pop("unmanagedvCpus", None)
+    for image in (resources or {}).get("ec2Configuration", ()):
+        image.pop("batchImageStatus", None)
     request.get("eksConfiguration", {}).get("accessEntry", {}).pop("status", None)
 
 
