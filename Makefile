@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slurm test-containers image check lint types unit tidy members shapes diagrams sim demo bench clean
+.PHONY: help setup run test test-slurm test-containers image check lint types core unit tidy members shapes diagrams sim demo bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -31,7 +31,8 @@ run: setup ## start the service (options: ARGS="--port 9000")
 test: $(VENV)/.dev ## install what the tests need, then all checks
 	@$(MAKE) --no-print-directory check
 
-check: lint types unit ## ruff, mypy --strict, and all tests: the house rules and generated code fresh among them
+check: lint types ## ruff, mypy --strict, and all tests: the house rules and generated code fresh among them
+	@$(MAKE) --no-print-directory -j2 core unit PYTEST_ARGS="--ignore=tests/unit/core $(PYTEST_ARGS)"
 
 lint: $(VENV)/.dev ## ruff: style and imports
 	$(BIN)/ruff check .
@@ -39,6 +40,10 @@ lint: $(VENV)/.dev ## ruff: style and imports
 
 types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy
+
+core: $(VENV)/.dev ## the tests of core, which must take every branch of it
+	@$(BIN)/python -m coverage run -m pytest -q tests/unit/core >$(VENV)/core.log 2>&1 || { cat $(VENV)/core.log; exit 1; }
+	$(BIN)/python -m coverage report
 
 unit: $(VENV)/.dev ## all tests, WORKERS at a time (options: PYTEST_ARGS="-k cancel")
 	$(BIN)/python -m pytest -q -n $(WORKERS) --durations=15 $(PYTEST_ARGS)
@@ -75,4 +80,4 @@ bench: $(VENV)/.bench ## ratios against peers and limits, each in one run
 	$(BIN)/python -m tools.bench
 
 clean: ## remove what was made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -23,7 +23,18 @@ from batchery.core.changes import (
     Submitted,
     WasAsked,
 )
-from batchery.core.model import CANCEL, DELETING, ENABLED, EXIT, NO_CAPACITY, PREEMPTED, WITHDRAWN, AttemptKey, Job
+from batchery.core.model import (
+    CANCEL,
+    DELETING,
+    ENABLED,
+    EXIT,
+    NO_CAPACITY,
+    PREEMPTED,
+    TERMINATED,
+    WITHDRAWN,
+    AttemptKey,
+    Job,
+)
 from batchery.core.shares import BORROW, RESERVE, QuotaShare
 from batchery.core.status import RUNNABLE
 
@@ -198,10 +209,16 @@ class Quotas:
             served = {name for name, job in entitled.items() if self._size(job) <= coming}
             wanted = sum(self._size(job) for job in entitled.values())
             for key in mine:
-                self._judge_one(key, fronts, served, wanted > coming - self._size(key.job))
+                same = [
+                    self._size(other.job) for other in mine if self.jobs[other.job].share == self.jobs[key.job].share
+                ]
+                self._judge_one(key, fronts, served, wanted > coming - self._size(key.job), sum(same))
 
-    def _judge_one(self, key: AttemptKey, fronts: dict[str, str], served: set[str], scarce: bool) -> None:
-        """``served``: shares whose entitled fronts have room now. ``scarce``: without this victim some had none."""
+    def _judge_one(
+        self, key: AttemptKey, fronts: dict[str, str], served: set[str], scarce: bool, together: int
+    ) -> None:
+        """``served``: shares whose entitled fronts have room now. ``scarce``: without this victim some had none.
+        ``together``: what this turn's victims of its share hold."""
         job = self.jobs[key.job]
         share, unit, words = job.share, job.shape.unit, self.victims[key]
         limit, first = self._limit(share, unit), fronts.get(share)
@@ -214,9 +231,7 @@ class Quotas:
             assert scarce or left + self._size(first) > limit, f"{key}: need not have been preempted"
         else:
             assert words.startswith(CROSS), f"{key}: {words}"
-            turn = {other for other in self.going if self.victims.get(other) == words} - {key}
-            before = self._in_use(unit, share, self.going) + self._size(job.id)
-            before += sum(self._size(other.job) for other in turn if self._is_of(other.job, share, unit))
+            before = self._in_use(unit, share, self.going) + together
             assert before > limit, f"{key}: {share} has borrowed nothing"
             assert served - {share}, f"{key}: preempted in vain"
             assert scarce, f"{key}: need not have been preempted"
@@ -227,7 +242,8 @@ class Quotas:
         self.going.discard(key)
         victim = self.victims.pop(key, None) is not None
         if victim:
-            own = (PREEMPTED, EXIT, WITHDRAWN, NO_CAPACITY)  # it never began, or was faster
+            own = {PREEMPTED, EXIT, WITHDRAWN, NO_CAPACITY}  # it never began, or was faster
+            own |= {TERMINATED} if job.id in self.asked else set()
             assert change.cause in own, f"{key}: preempted, it ended as {change.cause}"
         self.used[job.id] = self.used.get(job.id, 0) + change.counts
         assert self.used[job.id] <= job.shape.attempts, f"{job.id}: no more attempts than it may have"

@@ -189,6 +189,7 @@ def test_a_queue_holds_environments_of_one_family(first: str, second: str, mix: 
 def test_the_type_of_a_queue_holds_for_its_environments() -> None:
     held = world(environment(kind="FARGATE"), environment("e2"), queue("q2", ("e2",), type="ECS"))
     assert "ECS can not have" in refusal(held, CreateQueue(queue(type="ECS")))
+    assert "EKS job queue type must have EKS" in refusal(held, CreateQueue(queue(type="EKS")))
     assert decide(held, CreateQueue(queue(type="ECS_FARGATE"))) != []
     assert "ECS can not have" in refusal(held, UpdateQueue(queue("q2").arn, order=queue().order))
 
