@@ -48,15 +48,15 @@ core: $(VENV)/.dev ## the tests of core, which must take every branch of it
 unit: $(VENV)/.dev ## all tests, WORKERS at a time (options: PYTEST_ARGS="-k cancel")
 	$(BIN)/python -m pytest -q -n $(WORKERS) --durations=15 $(PYTEST_ARGS)
 
-test-slurm: $(VENV)/.dev ## what `make test` runs on a Slurm cluster of three nodes, alone, and all of it by slurmrestd too
-	BATCHERY_TEST_SLURM_DRIVERS=all \
+test-slurm: $(VENV)/.dev ## more than `make test` runs on a Slurm cluster of three nodes, alone, and by slurmrestd too
+	BATCHERY_TEST_ENGINES=all BATCHERY_TEST_SLURM_DRIVERS=all \
 	  $(BIN)/python -m pytest -q tests/conformance tests/aws tests/slurm -k slurm $(PYTEST_ARGS)
 
 image: ## build the Dockerfile and run compose.yaml for real: Debian as root, minutes
 	@tools/image try "$$(mktemp -d /var/tmp/bt-XXXXXX)"
 
-test-containers: $(VENV)/.dev ## what `make test` runs on Docker and on Podman, alone
-	$(BIN)/python -m pytest -q tests/conformance tests/aws -k "docker or podman"
+test-containers: $(VENV)/.dev ## more than `make test` runs on Docker and on Podman, alone
+	BATCHERY_TEST_ENGINES=all $(BIN)/python -m pytest -q tests/conformance tests/aws -k "docker or podman"
 
 tidy: $(VENV)/.dev ## the house rules alone: imports, sizes, generated code fresh
 	$(BIN)/python -m pytest -q tests/tidy

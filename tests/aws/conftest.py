@@ -1,5 +1,6 @@
 """Fixtures of the tests over the wire."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +33,18 @@ ON_ENGINES = {
 
 
 PODMAN_FILES = {"CONF": "containers", "STORAGE_CONF": "storage"}
+#: Files whose rules know no engine: on host processes, and by BATCHERY_TEST_ENGINES=all on what else there is.
+ON_ALL = (
+    "test_arrays",
+    "test_consumables_live",
+    "test_dependencies",
+    "test_fairshare_live",
+    "test_queues_live",
+    "test_retries",
+)
 
+if os.environ.get("BATCHERY_TEST_ENGINES") == "all":
+    ON_ENGINES |= dict.fromkeys(ON_ALL, ("process", *ENGINES, "slurm"))
 if EVERY_DRIVER:
     ON_ENGINES |= {name: (*kinds, "slurm-rest") for name, kinds in ON_ENGINES.items()}
 

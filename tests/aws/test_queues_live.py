@@ -199,6 +199,7 @@ def test_a_queue_is_deleting_until_its_last_job_has_ended(own_server: Callable[.
     stubborn = f'trap "" TERM; : >"{gate}.deaf"; while [ ! -e "{gate}" ]; do sleep 0.02; done'
     job = pipeline.submit(queue, pipeline.definition(["sh", "-c", stubborn]))
     until(lambda: gate.with_name(gate.name + ".deaf").exists(), "it ignores SIGTERM")
+    pipeline.wait(job, "RUNNING")
     switch_off(pipeline, queue)
     pipeline.batch.delete_job_queue(jobQueue=queue)
     found = queue_of(pipeline, queue)

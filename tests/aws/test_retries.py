@@ -99,7 +99,7 @@ def test_evaluate_on_exit(pipeline: Pipeline, queue: str, rules: list[dict[str, 
 def test_a_start_that_fails_is_an_attempt(
     pipeline: Pipeline, queue: str, rules: list[dict[str, str]], attempts: int
 ) -> None:
-    definition = pipeline.definition(["no-such-program"], **retry(3, *rules))
+    definition = pipeline.definition(["no-such-program"], init=False, **retry(3, *rules))
     seen = pipeline.wait(pipeline.submit(queue, definition), "FAILED")
     assert len(seen["attempts"]) == attempts
 

@@ -160,11 +160,11 @@ class Pipeline:
     def gate(self) -> Path:
         return self.folder / f"gate-{next(self._gates)}"
 
-    def definition(self, command: list[str], **members: Any) -> str:
+    def definition(self, command: list[str], init: bool = True, **members: Any) -> str:
         container = {
             "image": "busybox",
             "command": command,
-            "linuxParameters": {"initProcessEnabled": True},  # a shell that is the first process ignores SIGTERM
+            "linuxParameters": {"initProcessEnabled": init},  # a shell that is the first process ignores SIGTERM
             "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}],
         }
         name = f"def-{next(_NAMES)}-{os.getpid()}"
