@@ -221,7 +221,7 @@ async def running(
     def open_realm(realm: Realm, now: int, uuid: str) -> EnsureRealm:
         return ensure_realm_command(realm, engine.capacity().vcpus or host_vcpus(), now, uuid)
 
-    host = config.engine == "auto" and isinstance(members(engine).get(engine.name, engine), ContainerEngine)
+    host = config.engine == "auto" and any(isinstance(one, ContainerEngine) for one in members(engine).values())
     if config.engine == "auto":
         config = replace(config, engine=engine_of(engine)("", "") or engine.name)  # what it has become: SubmitJob asks
     loop = Loop(config, store, store.reads, engine, open_realm, vault=choose_vault(config.secrets))

@@ -37,7 +37,15 @@ def pipeline(own_server: Callable[..., Server], tmp_path: Path) -> Pipeline:
     return made
 
 
-def test_a_job_on_a_bridge_reaches_the_server_with_keys_of_its_role(pipeline: Pipeline) -> None:
+#: The main node says its address, and the one at which it was called.
+NODES = """
+main=$AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS
+if [ "$main" ]; then until echo "$main" | nc "$main" 5011; do sleep 0.1; done
+else hostname -i; nc -l -p 5011; fi
+"""
+
+
+def test_jobs_on_a_bridge_reach_the_server_with_keys_of_their_role_and_nodes_each_other(pipeline: Pipeline) -> None:
     needs = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "16"}]
     definition = pipeline.batch.register_job_definition(
         jobDefinitionName="bridged",
@@ -57,6 +65,21 @@ def test_a_job_on_a_bridge_reaches_the_server_with_keys_of_its_role(pipeline: Pi
     assert endpoint in [f"http://{name}:{pipeline.server.port}" for name in names]
     assert keys == "1"
     assert json.loads(task)["Family"] == job
+    node = {"image": "busybox", "command": ["sh", "-c", NODES], "resourceRequirements": needs}
+    nodes = pipeline.batch.register_job_definition(
+        jobDefinitionName="bridged-nodes",
+        type="multinode",
+        nodeProperties={
+            "numNodes": 2,
+            "mainNode": 0,
+            "nodeRangeProperties": [{"targetNodes": "0:", "container": node}],
+        },
+    )["jobDefinitionArn"]
+    job = pipeline.submit("default", nodes)
+    pipeline.wait(job, "SUCCEEDED")
+    own, called = pipeline.output(f"{job}#0")
+    assert own == called
+    assert not own.startswith("127.")
 
 
 #: algo-1 hears what algo-2 says to it by its name.
