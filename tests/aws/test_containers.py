@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tests.outside.runtimes import Runtimes
 from wire_pipeline import Pipeline, until
+
+from batchery.engines.warden import ask
 
 NEEDS = [{"type": "VCPU", "value": "2"}, {"type": "MEMORY", "value": "64"}]
 
@@ -78,6 +81,28 @@ def test_privileged(pipeline: Pipeline) -> None:
         highest = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
         assert int(bounds.split()[1], 16) != (2 << highest) - 1
         assert "unable to apply caps" in seen["container"]["reason"]
+
+
+def test_tags_become_labels_of_the_container_if_they_are_propagated(
+    pipeline: Pipeline, engine: str, runtimes: Runtimes
+) -> None:
+    gate = pipeline.gate()
+    definition = pipeline.waiting(gate, propagateTags=True, tags={"team": "blue", "of": "the definition"})
+    jobs = [
+        pipeline.submit("default", definition, tags={"team": "red"}),
+        pipeline.submit("default", definition, propagateTags=False),
+    ]
+    for job in jobs:
+        pipeline.wait(job, "RUNNING")
+    socket = str(runtimes.socket(engine.split("'")[1]))
+    labels = [
+        next(one["Labels"] for one in ask(socket, "GET", "/containers/json") if job in str(one["Labels"]))
+        for job in jobs
+    ]
+    gate.touch()
+    assert [(each.get("team"), each.get("of")) for each in labels] == [("red", "the definition"), (None, None)]
+    for job in jobs:
+        pipeline.wait(job, "SUCCEEDED")
 
 
 def test_user(pipeline: Pipeline) -> None:

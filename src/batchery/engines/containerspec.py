@@ -180,7 +180,7 @@ def create_request(
     request: dict[str, Any] = {
         "Image": container.image,
         "Env": [f"{name}={value}" for name, value in environment.items()],
-        "Labels": {ATTEMPT: str(order.key), OWNER: owner, FACTS: msgspec.json.encode(facts).decode()},
+        "Labels": {**order.labels, ATTEMPT: str(order.key), OWNER: owner, FACTS: msgspec.json.encode(facts).decode()},
         "HostConfig": host_config(order, wanted, settings, facts.gpus, runtime),
     }
     if container.entrypoint:

@@ -114,6 +114,7 @@ class Order(Struct, frozen=True):
     several: bool = False  # a pod: its containers are told apart, even if there is only one
     sharing: Sharing = Sharing()
     engine: str = ""  # which of several engines it is for
+    labels: dict[str, str] = {}  # tags that are propagated to what runs, where that can have any
 
     @property
     def wants(self) -> bool:

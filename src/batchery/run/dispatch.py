@@ -8,7 +8,7 @@ effects are derived anew from the engine's next survey.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from batchery.engines.engine import Engine, EngineError, Node, Order
 from batchery.run import services
 from batchery.run.addresses import Addresses
 from batchery.run.filling import Filling
+from batchery.run.propagation import LABELLED, labels_of
 from batchery.spec import variables
 from batchery.spec.nodes import node_docs
 from batchery.spec.order import order
@@ -141,19 +142,32 @@ class Dispatcher:
             world.jobs[key.job].seq for key in keys if key in world.live and world.jobs[key.job].seq not in self._specs
         }
         specs: dict[int, str] = await self._loop.reads.specs(sorted(missing)) if missing else {}
+        jobs = {key.job: world.jobs[key.job] for key in keys if key in world.live}
+        texts = {id: self._specs.get(job.seq) or specs[job.seq] for id, job in jobs.items()}
+        labels = await self._labels(keys, texts)
         orders = []
         for key in keys:
             if key not in world.live:
                 continue
-            job = world.jobs[key.job]
-            spec = self._specs.get(job.seq) or specs[job.seq]
+            job, spec = jobs[key.job], texts[key.job]
             try:
                 made = await self._service_order(key, job, spec) if job.service else self._order(key, job, spec)
-                orders.append(made)
+                orders.append(replace(made, labels=labels[key.job]) if key.job in labels else made)
             except Exception as error:  # a fault of ours must not stop the queue, nor be silent
                 log.exception("%s cannot be composed", key)
                 self._fail(key, f"CannotStartContainerError: {error}")
         return orders
+
+    async def _labels(self, keys: list[AttemptKey], texts: dict[str, str]) -> Mapping[str, dict[str, str]]:
+        """The tags of jobs that propagate them, where an engine makes labels of them."""
+        world = self._loop.world
+        environments = {key.job: world.live[key].environment for key in keys if key in world.live}
+        found = [
+            (world.jobs[job], world.definitions[world.jobs[job].definition].doc, texts[job])
+            for job, environment in environments.items()
+            if self._config_at(world.site_of[environment]).engine in LABELLED and not world.jobs[job].service
+        ]
+        return await labels_of(found, self._loop.reads) if found else {}
 
     def _order(self, key: AttemptKey, job: Job, spec: str) -> Order:
         world = self._loop.world
