@@ -314,7 +314,7 @@ def test_refusals_in_aws_words(pipeline: Pipeline) -> None:
     assert refusal(pipeline, old, platformCapabilities=["FARGATE"]).startswith(
         wrapped("EFS is supported for Fargate platform version 1.4.0")
     )
-    assert "executionRoleArn is required with secrets" in refusal(
+    assert "executionRoleArn cannot be empty when using secrets or secretOptions" in refusal(
         pipeline, {"secrets": [{"name": "A", "valueFrom": "/a"}]}
     )
     assert "must be less than 24 KiB, got 25 KiB" in refusal(pipeline, parameters={"a": "x" * 24 * 1024})

@@ -279,7 +279,7 @@ def test_what_has_no_meaning_here_is_kept_and_shown(pipeline: Pipeline, queue: s
         ({"ecsPropertiesOverride": {}}, "ecsPropertiesOverride"),
         (
             {"eksPropertiesOverride": {"podProperties": {"containers": [{"resources": {"limits": {"cpu": "0.1"}}}]}}},
-            "Value 0.1 for cpu",
+            "Value 0.1 for type cpu",
         ),
     ],
 )

@@ -11,16 +11,20 @@ ROLE = "arn:aws:iam::123456789012:role/job"
 MOUNT = [{"name": "v", "mountPath": "/v"}]
 
 BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
-    ([], {}, "1 to 10 containers"),
-    ([container(f"c{n}") for n in range(11)], {}, "1 to 10 containers"),
+    ([], {}, "Number of containers must be between 1 and 10"),
+    ([container(f"c{n}") for n in range(11)], {}, "Number of containers must be between 1 and 10"),
     ([container("a"), container("a")], {}, "more than once: a"),
-    ([container("a", essential=False)], {}, "at least one essential"),
-    ([container("a", dependsOn=[{"containerName": "b", "condition": "START"}])], {}, "no other container: b"),
+    ([container("a", essential=False)], {}, "At least one container must be set as essential"),
+    (
+        [container("a", dependsOn=[{"containerName": "b", "condition": "START"}])],
+        {},
+        "containerName b must reference a defined container.",
+    ),
     ([container("a", dependsOn=[{"containerName": "a", "condition": "START"}])], {}, "no other container: a"),
     (
         [container("a", dependsOn=[{"containerName": "b", "condition": "SUCCESS"}]), container("b")],
         {},
-        "can't be set on an essential container: b",
+        "can not have condition SUCCESS if the target is essential",
     ),
     ([container("a", dependsOn=[{"containerName": "b", "condition": "HEALTHY"}]), container("b")], {}, "HEALTHY"),
     (
@@ -36,8 +40,8 @@ BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
     ([container("a", resourceRequirements=[{"type": "VCPU", "value": "1"}])], {}, "Memory is not provided"),
     ([container("a b")], {}, "name is not valid"),
     ([container("a"), container("")], {}, "name is not valid"),
-    ([container("a")], {"ipcMode": "all"}, "ipcMode"),
-    ([container("a")], {"pidMode": "none"}, "pidMode"),
+    ([container("a")], {"ipcMode": "all"}, "ipcMode all is not valid. Valid values are"),
+    ([container("a")], {"pidMode": "none"}, "Capability none is not valid."),
     ([container("a")], {"networkMode": "host"}, "networkMode"),
     ([container("a")], {"networkConfiguration": {"assignPublicIp": "ENABLED"}}, "networkConfiguration"),
     ([container("a")], {"platformVersion": "1.4.0"}, "platformVersion"),
@@ -55,7 +59,7 @@ def test_definitions_that_aws_would_not_take_are_refused(
 
 def test_exactly_one_kind_of_properties_is_given(pipeline: Pipeline) -> None:
     single = {"image": "busybox", "resourceRequirements": container("a")["resourceRequirements"]}
-    with pytest.raises(ClientError, match="Only one of"):
+    with pytest.raises(ClientError, match="Cannot use both ECS containerProperties and ecsProperties"):
         register(pipeline, container("a"), containerProperties=single)
 
 
@@ -87,15 +91,15 @@ def resources(**limits: str) -> dict[str, Any]:
     [
         (resources(memory="32Mi"), {}, "vCPU is not provided"),
         (resources(cpu="1"), {}, "Memory is not provided"),
-        (resources(cpu="0.3", memory="32Mi"), {}, "Value 0.3 for cpu"),
-        (resources(cpu="1", memory="32M"), {}, "Value 32M for memory"),
-        (resources(cpu="1", memory="2Mi"), {}, "Value 2Mi for memory"),
-        (resources(cpu="1", memory="32Mi", gpu="0.5"), {}, "Value 0.5 for nvidia.com/gpu"),
-        (resources(cpu="1", memory="32Mi", disk="1"), {}, "not supported: disk"),
+        (resources(cpu="0.3", memory="32Mi"), {}, "Value 0.3 for type cpu"),
+        (resources(cpu="1", memory="32M"), {}, "Value 32M for type memory"),
+        (resources(cpu="1", memory="2Mi"), {}, "Value 2Mi for type memory"),
+        (resources(cpu="1", memory="32Mi", gpu="0.5"), {}, "Value 0.5 for type nvidia.com/gpu"),
+        (resources(cpu="1", memory="32Mi", disk="1"), {}, "disk is not a supported type for resources."),
         (
             {"resources": {"limits": {"cpu": "1", "memory": "32Mi"}, "requests": {"cpu": "2"}}},
             {},
-            "at least as large",
+            "cpu request must be <= to cpu limit if both are provided.",
         ),
         ({"resources": {"limits": {"cpu": "1", "memory": "32Mi"}, "requests": {"memory": "16Mi"}}}, {}, "equal to"),
         ({"imagePullPolicy": "Sometimes"}, {}, "imagePullPolicy"),
@@ -107,7 +111,7 @@ def resources(**limits: str) -> dict[str, Any]:
         ({}, {"volumes": [{"name": "v", "hostPath": {"path": "relative"}}]}, "absolute"),
         ({}, {"volumes": [{"name": "v", "emptyDir": {"medium": "Disk"}}]}, "medium"),
         ({}, {"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "lots"}}]}, "sizeLimit"),
-        ({}, {"dnsPolicy": "None"}, "dnsPolicy"),
+        ({}, {"dnsPolicy": "None"}, "Unsupported DNS policy value."),
         ({}, {"metadata": {"namespace": "kube-system"}}, "namespace"),
         ({}, {"metadata": {"labels": {"a b": "c"}}}, "Label"),
         ({}, {"metadata": {"annotations": {"a b": "c"}}}, "Annotation"),

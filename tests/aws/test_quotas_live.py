@@ -75,7 +75,7 @@ def test_quotas_are_settings(
         "A resource can have at most 2 tags": lambda: own.submit(queue, definition, tags=dict.fromkeys("abc", "")),
         "Job cannot have more than 1 dependencies": lambda: own.submit(queue, definition, dependsOn=both),
         "Array size must be between 2 and 3": lambda: own.submit(queue, definition, arrayProperties={"size": 4}),
-        "Retry attempts must be between 1 and 2": lambda: own.submit(queue, definition, retryStrategy={"attempts": 3}),
+        "RetryAttempts must be between 1 and 2.": lambda: own.submit(queue, definition, retryStrategy={"attempts": 3}),
         "maxResults must be between 1 and 2": lambda: own.batch.describe_job_queues(maxResults=3),
     }
     for words, call in refused.items():

@@ -144,13 +144,14 @@ def check_task(task: Task) -> None:
     _check_runtime(task)
     version = _version(task)
     if task.fargate and not task.execution_role:
-        raise Refused("executionRoleArn is required for Fargate.", True)  # ours
+        raise Refused("executionRoleArn is required for Fargate jobs.", True)
     if task.ec2 and task.network is not None:
         raise Refused("networkConfiguration not applicable for EC2.", True)
     if task.ec2 and task.platform_version is not None:
         raise Refused(f"{task.version_member} not applicable for EC2.", True)
     if task.storage is not None and not 21 <= task.storage.size_in_gi_b <= 200:
-        raise Refused("ephemeralStorage must be between 21 and 200 GiB", True)  # ours
+        words = "can be only between range 21 GiB to 200 GiB"
+        raise Refused(f"Ephemeral storage for Fargate tasks {words}", True)
     check_volumes(task.volumes, fargate=task.fargate, job_role=bool(task.job_role))
     if any(volume.efs_volume_configuration for volume in task.volumes):
         if task.windows:
@@ -177,7 +178,7 @@ def _check_runtime(task: Task) -> None:
     if architecture and architecture not in ("X86_64", "ARM64"):
         raise Refused(f"cpuArchitecture is not valid: {architecture}", True)  # ours
     if task.windows and architecture == "ARM64":
-        raise Refused("cpuArchitecture must be X86_64 for Windows.", True)  # ours
+        raise Refused("Windows supported only by X86_64 cpuArchitecture", True)
 
 
 # ------------------------------------------------------------------------------------------------------- container

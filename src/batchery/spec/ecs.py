@@ -43,7 +43,7 @@ def check_ecs(properties: EcsProperties, platforms: list[str] | None) -> None:
         raise Refused("taskProperties must have exactly one element", True)  # ours
     given = properties.task_properties[0]
     if not 1 <= len(given.containers) <= MOST:
-        raise Refused(f"A task must have 1 to {MOST} containers", True)  # ours
+        raise Refused(f"Number of containers must be between 1 and {MOST}", True)
     task = task_of_ecs(given, platforms)
     check_task(task)
     _check_namespaces(given, task)
@@ -53,7 +53,7 @@ def check_ecs(properties: EcsProperties, platforms: list[str] | None) -> None:
         check_container(one, task)
         _check_part(one, task)
     if not any(one.essential is not False for one in named):
-        raise Refused("A task must have at least one essential container", True)  # ours
+        raise Refused("At least one container must be set as essential", True)
     _check_dependencies(named)
     if task.fargate:
         check_pair([one.resource_requirements or [] for one in named])
@@ -79,9 +79,9 @@ def _check_part(one: TaskContainerProperties, task: Task) -> None:
 
 def _check_namespaces(given: EcsTaskProperties, task: Task) -> None:
     if given.ipc_mode is not None and given.ipc_mode not in _IPC:
-        raise Refused(f"ipcMode is not valid: {given.ipc_mode}", True)  # ours
+        raise Refused(f"ipcMode {given.ipc_mode} is not valid. Valid values are: [host, task, none]", True)
     if given.pid_mode is not None and given.pid_mode not in _PID:
-        raise Refused(f"pidMode is not valid: {given.pid_mode}", True)  # ours
+        raise Refused(f"Capability {given.pid_mode} is not valid. Valid capabilities: [host, task]", True)
     if task.fargate and given.ipc_mode is not None:
         raise Refused("ipcMode is not applicable for Fargate.", True)  # ours
     if task.fargate and given.pid_mode == "host":
@@ -98,15 +98,17 @@ def _check_dependencies(containers: list[TaskContainerProperties]) -> None:
     after: dict[str, list[str]] = {}
     for one in containers:
         for wanted in one.depends_on or ():
-            if wanted.container_name not in essential or wanted.container_name == one.name:
-                raise Refused(f"dependsOn of {one.name} names no other container: {wanted.container_name}", True)
-            if wanted.condition not in CONDITIONS:
-                raise Refused(f"condition of dependsOn is not valid: {wanted.condition}", True)  # ours
-            if wanted.condition != START and essential[wanted.container_name]:
-                raise Refused(
-                    f"condition {wanted.condition} can't be set on an essential container: {wanted.container_name}",
-                    True,
-                )  # ours
+            name, condition = wanted.container_name, wanted.condition
+            if name not in essential:
+                raise Refused(f"containerName {name} must reference a defined container.", True)
+            if name == one.name:
+                raise Refused(f"dependsOn of {one.name} names no other container: {name}", True)  # ours
+            if condition not in CONDITIONS:
+                values = "Valid values are: [START, COMPLETE, SUCCESS]"
+                raise Refused(f"TaskContainer dependency {condition} is not valid. {values}", True)
+            if condition != START and essential[name]:
+                words = f"can not have condition {condition} if the target is essential"
+                raise Refused(f"The container target of a dependency {words}", True)
             after.setdefault(one.name or "", []).append(wanted.container_name or "")
     check_order([one.name or "" for one in containers], after)
 

@@ -65,7 +65,7 @@ def name_of(one: EksContainer | EksContainerOverride) -> str:
 
 def _check_pod(pod: EksPodProperties) -> None:
     if pod.dns_policy is not None and pod.dns_policy not in _DNS:
-        raise Refused(f"dnsPolicy is not valid: {pod.dns_policy}", True)  # ours
+        raise Refused("Unsupported DNS policy value.", True)
     if pod.service_account_name and _SUBDOMAIN.fullmatch(pod.service_account_name) is None:
         raise Refused(f"serviceAccountName is not valid: {pod.service_account_name}", True)  # ours
     names = [volume.name for volume in pod.volumes or ()]
@@ -156,7 +156,7 @@ def check_resources(resources: EksContainerResourceRequirements | None) -> None:
     requests = (resources.requests if resources else None) or {}
     for kind in (*limits, *requests):
         if kind not in ("cpu", "memory", GPU):
-            raise Refused(f"Resource is not supported: {kind}", True)  # ours
+            raise Refused(f"{kind} is not a supported type for resources.", True)
     for kind, read in (("cpu", thousandths), ("memory", mebibytes), (GPU, whole)):
         limit, request = (_value(kind, given.get(kind), read) for given in (limits, requests))
         if limit is None and request is None:
@@ -164,9 +164,10 @@ def check_resources(resources: EksContainerResourceRequirements | None) -> None:
                 raise Refused("vCPU is not provided." if kind == "cpu" else "Memory is not provided.", True)
         elif limit is not None and request is not None:
             if kind == "cpu" and limit < request:
-                raise Refused("cpu in limits must be at least as large as in requests", True)  # ours
+                raise Refused("cpu request must be <= to cpu limit if both are provided.", True)
             if kind != "cpu" and limit != request:
-                raise Refused(f"{kind} in limits must be equal to that in requests", True)  # ours
+                what = "gpu" if kind == GPU else kind
+                raise Refused(f"{what} request must be equal to {what} limit if both are provided.", True)
 
 
 def _value(kind: str, text: str | None, read: Callable[[str], int | None]) -> int | None:
@@ -175,7 +176,7 @@ def _value(kind: str, text: str | None, read: Callable[[str], int | None]) -> in
     value = read(text)
     wrong = value is None or (kind == "cpu" and (value == 0 or value % CPU_STEP != 0))
     if wrong or (kind == "memory" and value is not None and value < MEMORY_LEAST):
-        raise Refused(f"Value {text} for {kind} in resources is not valid.", True)  # ours
+        raise Refused(f"Value {text} for type {kind} in resources is not valid.", True)
     return value
 
 

@@ -23,11 +23,12 @@ def check_kinds(ask: RegisterJobDefinitionRequest) -> None:
     there = [name for name, value in given.items() if value is not None]
     if ask.type == "multinode":
         if ask.node_properties is None:
-            raise Refused("nodeProperties must be provided for a job definition of type multinode", True)  # ours
+            raise Refused("Node properties of multinode job is required.", True)
     elif not any(name in there for name in _CONTAINERS):
         raise Refused("Container properties should not be empty", True)
     if len(there) > 1:
-        raise Refused(f"Only one of {', '.join(there)} can be provided", True)  # ours
+        first, second = ("ECS containerProperties" if name == "containerProperties" else name for name in there[:2])
+        raise Refused(f"Cannot use both {first} and {second}", True)
     if ask.type == "container" and ask.node_properties is not None:
         raise Refused("nodeProperties is not applicable for type container.", True)  # ours
     if ask.eks_properties is not None:

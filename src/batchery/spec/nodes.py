@@ -30,10 +30,11 @@ _decoder: Final = msgspec.json.Decoder(Overrides)
 
 
 def span_of(target: str, count: int) -> tuple[int, int]:
-    """``"0:3"`` is (0, 4), half open; what is left out is the first or the last of ``count`` nodes. Raises Refused."""
-    match = _RANGE.fullmatch(target)
+    """``"0:3"`` is (0, 4), half open; what is left out is the first or the last of ``count`` nodes, and ``"2"`` is one
+    node. Raises Refused."""
+    match = _RANGE.fullmatch(f"{target}:{target}" if target.isdecimal() else target)
     if match is None or target == ":":
-        raise Refused(f"targetNodes {target} is not a range of nodes such as 0:3, :3 or 4:", True)  # ours
+        raise Refused("targetNodes should contain only digits.", True)
     first = int(match[1]) if match[1] else 0
     last = int(match[2]) if match[2] else count - 1
     return first, last + 1
@@ -68,21 +69,23 @@ def check_nodes(properties: NodeProperties, limits: Limits) -> None:
     """The ranges: how many, whether they have every node, whether each says what runs. What that is: the caller's."""
     count, ranges = properties.num_nodes, properties.node_range_properties
     if not 1 <= count <= limits.nodes:
-        raise Refused(f"numNodes must be between 1 and {limits.nodes}", True)  # ours
+        raise Refused(f"Number of nodes must be between 1 and {limits.nodes}.", True)
     if not 0 <= properties.main_node < count:
-        raise Refused("mainNode must be less than numNodes", True)  # ours
-    if not 1 <= len(ranges) <= limits.node_ranges:
-        raise Refused(f"nodeRangeProperties must have between 1 and {limits.node_ranges} entries", True)  # ours
+        raise Refused("Main node index is out of range, must be less than numNodes.", True)
+    if not ranges:
+        raise Refused("nodeRangeProperties must have at least one entry", True)  # ours
+    if len(ranges) > limits.node_ranges:
+        raise Refused(f"Maximum allowed size of node range properties is {limits.node_ranges}", True)
     targets = [one.target_nodes for one in ranges]
     for target in targets:
         first, end = span_of(target, count)
         if not first < end <= count:
-            raise Refused(f"targetNodes {target} is not within the nodes 0 to {count - 1}", True)  # ours
+            words = "Node range should be smaller than number of nodes"
+            raise Refused(f"Node range error {target}. {words}", True)
         if targets.count(target) > 1:
             raise Refused(f"targetNodes {target} is given more than once", True)  # ours
-    missing = [node for node, group in enumerate(groups_of(properties, count)) if group < 0]
-    if missing:
-        raise Refused(f"No range of nodeRangeProperties has node {missing[0]}", True)  # ours
+    if any(group < 0 for group in groups_of(properties, count)):
+        raise Refused("Node Range Properties target nodes have missing ranges", True)
     for one in ranges:
         _check_kind(one)
     if len({one.eks_properties is not None for one in ranges}) > 1:
@@ -98,9 +101,10 @@ def _check_kind(one: NodeRangeProperty) -> None:
         "eksProperties": one.eks_properties,
     }
     there = [name for name, value in given.items() if value is not None]
-    if len(there) != 1:
-        what = f"Only one of {', '.join(there)}" if there else "One of container, ecsProperties and eksProperties"
-        raise Refused(f"{what} must be given for the nodes {one.target_nodes}", True)  # ours
+    if not there:
+        raise Refused(f"Must specify container for node range {one.target_nodes}.", True)
+    if len(there) > 1:
+        raise Refused(f"NodeRangeProperties can not use both {there[1]} and {there[0]} fields", True)
 
 
 def _check_instances(groups: list[list[str] | None], of_containers: Iterable[str | None] = ()) -> None:

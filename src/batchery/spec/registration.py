@@ -27,7 +27,7 @@ def on_fargate(platforms: list[str] | None) -> bool:
 def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> None:
     """Every rule of RegisterJobDefinition but that of tags (`api.tags.check_tags`)."""
     if NAME.fullmatch(ask.job_definition_name) is None:
-        raise Refused("Job definition name should match valid pattern", True)  # ours
+        raise Refused("Job definition name should match a valid pattern.", True)
     check_kinds(ask)
     size = len(msgspec.json.encode(ask))
     if size > limits.definition_bytes:
@@ -36,7 +36,7 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
     check_retry(ask.retry_strategy, limits)
     check_timeout(ask.timeout, limits)
     check_consumables(ask.consumable_resource_properties, limits)
-    check_priority("schedulingPriority", ask.scheduling_priority)
+    check_priority(ask.scheduling_priority)
     if ask.container_properties is not None:
         check_properties(ask.container_properties, ask.platform_capabilities)
     elif ask.ecs_properties is not None:
@@ -49,7 +49,7 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
 
 def _check_node_ranges(properties: NodeProperties, platforms: list[str] | None, limits: Limits) -> None:
     if on_fargate(platforms):
-        raise Refused("nodeProperties is not applicable for Fargate.", True)  # ours
+        raise Refused("Fargate does not support MNP jobs", True)
     check_nodes(properties, limits)
     for one in properties.node_range_properties:
         check_consumables(one.consumable_resource_properties, limits)

@@ -45,7 +45,7 @@ def check_retry(retry: RetryStrategy | None, limits: Limits) -> None:
     if retry.attempts is None:
         raise Refused("RetryAttempts must be provided with retry strategy", True)
     if not 1 <= retry.attempts <= limits.attempts:
-        raise Refused(f"Retry attempts must be between 1 and {limits.attempts}", True)  # ours
+        raise Refused(f"RetryAttempts must be between 1 and {limits.attempts}.", True)
     entries = retry.evaluate_on_exit or []
     if len(entries) > limits.evaluate_on_exit:
         raise Refused(f"evaluateOnExit must have at most {limits.evaluate_on_exit} entries", True)  # ours
@@ -57,23 +57,26 @@ def check_retry(retry: RetryStrategy | None, limits: Limits) -> None:
                 raise Refused(f"Patterns of evaluateOnExit must be at most {PATTERN_CHARS} characters", True)  # ours
 
 
-def check_priority(member: str, priority: int | None) -> None:
+def check_priority(priority: int | None) -> None:
     """Of jobs within a share (API_RegisterJobDefinition, API_SubmitJob)."""
     if priority is not None and not 0 <= priority <= MOST_PRIORITY:
-        raise Refused(f"{member} must be between 0 and {MOST_PRIORITY}", True)  # ours
+        raise Refused(f"Scheduling priority must be between 0 and {MOST_PRIORITY}.", True)
 
 
 def check_timeout(timeout: JobTimeout | None, limits: Limits) -> None:
     """API_JobTimeout: at least 60 seconds."""
     seconds = timeout.attempt_duration_seconds if timeout else None
     if seconds is not None and seconds < limits.timeout_seconds:
-        raise Refused(f"Timeout must be at least {limits.timeout_seconds} seconds", True)  # ours
+        least = limits.timeout_seconds
+        raise Refused(f"AttemptDurationSeconds in Timeout must be at least {least} seconds.", True)
 
 
 def check_environment(pairs: list[KeyValuePair] | None) -> None:
     """Every variable has a name, and none of the service's."""
     for pair in pairs or ():
-        if not pair.name or "=" in pair.name or "\0" in pair.name or "\0" in (pair.value or ""):
+        if not pair.name:
+            raise Refused("Environment variable name is required.", True)
+        if "=" in pair.name or "\0" in pair.name or "\0" in (pair.value or ""):
             raise Refused("Environment variables must have a name without '='", True)  # ours
         if pair.name.startswith(RESERVED):
             raise Refused(f"Environment variable names must not start with {RESERVED}: {pair.name}", True)  # ours
@@ -91,7 +94,7 @@ def check_requirements(requirements: list[ResourceRequirement] | None, fargate: 
     for requirement in requirements or ():
         kind, value = requirement.type, requirement.value
         if kind in seen:
-            raise Refused(f"{kind} is given more than once in resourceRequirements", True)  # ours
+            raise Refused("Cannot provide duplicates in resourceRequirements.", True)
         seen.add(kind)
         form = _NUMBER if fargate and kind == "VCPU" else _WHOLE
         if form.fullmatch(value) is None or float(value) == 0:
@@ -99,7 +102,7 @@ def check_requirements(requirements: list[ResourceRequirement] | None, fargate: 
                 f"Value {value} for type {kind} in resourceRequirement is not valid. Please provide a numeric value."
             )
         if kind == "MEMORY" and int(value) < MEMORY_LEAST:
-            raise Refused(f"Memory must be at least {MEMORY_LEAST} MiB", True)  # ours
+            raise Refused(too_little(int(value)), True)
         if kind == "GPU" and fargate:
             raise Refused("GPU is not applicable for Fargate.", True)
 
@@ -111,13 +114,19 @@ def check_needed(container: ContainerProperties, fargate: bool) -> None:
         if kind not in said and legacy is None:
             raise Refused(f"{name} is not provided.", True)
         if kind in said and legacy is not None:
-            raise Refused(f"{name} is provided both in a deprecated key and in resourceRequirements.", True)  # ours
+            both = f"{'vcpus' if kind == 'VCPU' else 'memory'} and resourceRequirement {kind}"
+            raise Refused(f"Cannot use both ECS containerProperties {both}", True)
     if container.vcpus is not None and container.vcpus < 1:
-        raise Refused("vcpus must be at least 1", True)  # ours
+        raise Refused(f"vCPU must be at least 1, got {container.vcpus}.", True)
     if container.memory is not None and container.memory < MEMORY_LEAST:
-        raise Refused(f"Memory must be at least {MEMORY_LEAST} MiB", True)
+        raise Refused(too_little(container.memory), True)
     if fargate:
         check_pair([container.resource_requirements or []])
+
+
+def too_little(memory: int) -> str:
+    """Of so many MiB, in AWS's words."""
+    return f"Memory must be at least {MEMORY_LEAST} Mib, got {memory} Mib."
 
 
 def check_pair(containers: Iterable[Iterable[ResourceRequirement]]) -> None:

@@ -104,7 +104,7 @@ def _check(secrets: Iterable[Secret], member: str, execution_role: str) -> None:
                 True,
             )  # ours
         if not execution_role:
-            raise Refused(f"executionRoleArn is required with {member}", True)  # ours
+            raise Refused("executionRoleArn cannot be empty when using secrets or secretOptions", True)
 
 
 def login_ref(text: str) -> SecretRef | None:

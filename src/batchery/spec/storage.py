@@ -70,7 +70,7 @@ def check_mounts(mounts: Sequence[MountPoint] | None, volumes: Sequence[Volume])
 
 def _check_port(port: int | None) -> None:
     if port is not None and not 0 <= port <= 65535:
-        raise Refused("transitEncryptionPort must be between 0 and 65535", True)  # ours
+        raise Refused("TransitEncryptionPort must be a valid port number.", True)
 
 
 def _check_efs(efs: EFSVolumeConfiguration, job_role: bool) -> None:
@@ -81,9 +81,11 @@ def _check_efs(efs: EFSVolumeConfiguration, job_role: bool) -> None:
     auth = efs.authorization_config
     point, iam = (auth.access_point_id, auth.iam == "ENABLED") if auth else (None, False)
     if point and efs.root_directory not in (None, "", "/"):
-        raise Refused("rootDirectory must be omitted or set to / with an EFS access point", True)  # ours
+        words = 'the root directory must either be set to "/" or omitted'
+        raise Refused(f"When using an EFS access point, {words}", True)
     if (point or iam) and efs.transit_encryption != "ENABLED":
-        raise Refused("transitEncryption must be ENABLED with an EFS access point or IAM authorization", True)  # ours
+        what = "authorization" if iam else "access point"
+        raise Refused(f"EFS IAM {what} requires TransitEncryption to be enabled.", True)
     if iam and not job_role:
         raise Refused("jobRoleArn is required for EFS with IAM authorization", True)  # ours
 
@@ -101,13 +103,15 @@ def check_devices(linux: LinuxParameters | None) -> None:
     if linux is None:
         return
     if linux.swappiness is not None and not 0 <= linux.swappiness <= 100:
-        raise Refused("swappiness must be between 0 and 100", True)  # ours
-    for name, value in (("maxSwap", linux.max_swap), ("sharedMemorySize", linux.shared_memory_size)):
-        if value is not None and value < 0:
-            raise Refused(f"{name} must not be negative", True)  # ours
+        raise Refused(f"Invalid swappiness: {linux.swappiness}, must be between 0 and 100.", True)
+    if linux.max_swap is not None and linux.max_swap < 0:
+        raise Refused(f"Invalid swap memory size: {linux.max_swap}, must be non-negative.", True)
+    if linux.shared_memory_size is not None and linux.shared_memory_size < 0:
+        raise Refused("sharedMemorySize must not be negative", True)  # ours
     for tmpfs in linux.tmpfs or ():
         if tmpfs.size < 1:
-            raise Refused("size of tmpfs must be at least 1 MiB", True)  # ours
+            words = "The size is required and must be a positive integer."
+            raise Refused(f"Size of a tmpfs is invalid. {words}", True)
         for option in tmpfs.mount_options or ():
             if _MOUNT_OPTION.fullmatch(option) is None:
                 raise Refused(f"mountOptions of tmpfs are not valid: {option}", True)  # ours

@@ -74,7 +74,7 @@ def check_form(ask: SubmitJobRequest, size: int, limits: Limits) -> None:
     check_retry(ask.retry_strategy, limits)
     check_timeout(ask.timeout, limits)
     check_consumables(ask.consumable_resource_properties_override, limits)
-    check_priority("schedulingPriorityOverride", ask.scheduling_priority_override)
+    check_priority(ask.scheduling_priority_override)
     if ask.share_identifier is not None:
         check_share(ask.share_identifier)
     for one in (ask.node_overrides.node_property_overrides if ask.node_overrides else None) or ():

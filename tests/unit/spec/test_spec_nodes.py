@@ -29,15 +29,16 @@ def overrides(**members: Any) -> NodeOverrides:
 
 
 @pytest.mark.parametrize(
-    ("target", "span"), [("0:3", (0, 4)), (":2", (0, 3)), ("2:", (2, 4)), ("1:1", (1, 2)), ("3:9", (3, 10))]
+    ("target", "span"),
+    [("0:3", (0, 4)), (":2", (0, 3)), ("2:", (2, 4)), ("1:1", (1, 2)), ("2", (2, 3)), ("3:9", (3, 10))],
 )
 def test_ranges_are_inclusive_and_may_leave_out_an_end(target: str, span: tuple[int, int]) -> None:
     assert span_of(target, 4) == span
 
 
-@pytest.mark.parametrize("target", ["", ":", "1", "a:b", "-1:2", "1:2:3", "0:123456"])
+@pytest.mark.parametrize("target", ["", ":", "x", "a:b", "-1:2", "1:2:3", "0:123456"])
 def test_what_is_no_range(target: str) -> None:
-    with pytest.raises(Refused, match="is not a range of nodes"):
+    with pytest.raises(Refused, match=r"targetNodes should contain only digits\."):
         span_of(target, 4)
 
 
@@ -48,17 +49,17 @@ def test_of_nested_ranges_the_narrower_one_holds() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (properties("0:", nodes=0), "numNodes must be between 1 and 1000"),
-        (properties("0:", nodes=1001), "numNodes must be between 1 and 1000"),
-        (properties("0:", main=4), "mainNode must be less than numNodes"),
-        (properties(), "must have between 1 and 5 entries"),
-        (properties("0:", "1:", "2:", "3:", "0:1", "1:2"), "must have between 1 and 5 entries"),
-        (properties("0:4"), "targetNodes 0:4 is not within the nodes 0 to 3"),
-        (properties("2:1", "0:"), "targetNodes 2:1 is not within"),
+        (properties("0:", nodes=0), "Number of nodes must be between 1 and 1000."),
+        (properties("0:", nodes=1001), "Number of nodes must be between 1 and 1000."),
+        (properties("0:", main=4), "Main node index is out of range, must be less than numNodes."),
+        (properties(), "must have at least one entry"),
+        (properties("0:", "1:", "2:", "3:", "0:1", "1:2"), "Maximum allowed size of node range properties is 5"),
+        (properties("0:4"), "Node range error 0:4. Node range should be smaller than number of nodes"),
+        (properties("2:1", "0:"), "Node range error 2:1."),
         (properties("0:", "0:"), "is given more than once"),
-        (properties("0:1", "3:3"), "No range of nodeRangeProperties has node 2"),
-        (properties("0:", ecsProperties={"taskProperties": []}), "Only one of container, ecsProperties must be given"),
-        (properties("0:", container=None), "One of container, ecsProperties and eksProperties must be given"),
+        (properties("0:1", "3:3"), "Node Range Properties target nodes have missing ranges"),
+        (properties("0:", ecsProperties={"taskProperties": []}), "can not use both ecsProperties and container fields"),
+        (properties("0:", container=None), "Must specify container for node range 0:."),
         (properties("0:", instanceTypes=["a", "b"]), "can have only one element"),
     ],
 )

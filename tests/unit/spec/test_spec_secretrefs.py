@@ -71,7 +71,7 @@ def test_secrets_that_are_refused(members: dict[str, Any], words: str) -> None:
 def test_secrets_need_a_role_to_fetch_them_with() -> None:
     given = container(secrets=[{"name": "A", "valueFrom": SECRET}])
     check_secrets(given, "arn:aws:iam::123456789012:role/run")
-    with pytest.raises(Refused, match="executionRoleArn is required with secrets"):
+    with pytest.raises(Refused, match="executionRoleArn cannot be empty when using secrets or secretOptions"):
         check_secrets(given, "")
 
 

@@ -96,7 +96,7 @@ def test_array_sizes(properties: Any, size: int) -> None:
     ("members", "words"),
     [
         ({"retryStrategy": {}}, "RetryAttempts must be provided with retry strategy"),
-        ({"retryStrategy": {"attempts": 11}}, "Retry attempts must be between 1 and 10"),
+        ({"retryStrategy": {"attempts": 11}}, "RetryAttempts must be between 1 and 10."),
         ({"timeout": {"attemptDurationSeconds": 1}}, "Timeout must be at least 60 seconds"),
         (
             {"consumableResourcePropertiesOverride": {"consumableResourceList": [{"consumableResource": "a"}]}},

@@ -176,7 +176,7 @@ def test_refusals_of_register_change_nothing(jobs: Any) -> None:
     tagged = {**asked, "containerProperties": PLAIN, "tags": {"AWS:x": ""}}
     assert "begin with aws:" in jobs.refused("RegisterJobDefinition", **tagged)
     later = {**asked, "containerProperties": PLAIN, "schedulingPriority": 10_000}
-    assert "schedulingPriority must be between 0 and 9999" in jobs.refused("RegisterJobDefinition", **later)
+    assert "Scheduling priority must be between 0 and 9999." in jobs.refused("RegisterJobDefinition", **later)
     assert found(jobs) == ["d:1"]
 
 
