@@ -1,7 +1,10 @@
-"""What must be true of definitions: numbers are never given twice, whatever was deregistered and forgotten."""
+"""What must be true of what is given once: numbers of definitions, whatever was deregistered and forgotten, and
+clientTokens, within their eight hours and while what they belong to is there."""
 
-from batchery.core.changes import Change, DefinitionGone, DefinitionSet, Submitted
+from batchery.core.changes import Change, ConsumableGone, DefinitionGone, DefinitionSet, Submitted, TokenUsed
 from batchery.core.model import ACTIVE
+
+EIGHT_HOURS = 8 * 3_600_000  # ms
 
 
 class Revisions:
@@ -12,6 +15,7 @@ class Revisions:
         self.active: set[str] = set()
         self.highest: dict[str, int] = {}
         self.had: set[str] = set()  # jobs refer to them
+        self.tokens: dict[tuple[str, str], int] = {}  # and when they acted
 
     def note(self, changes: list[Change]) -> None:
         """These are committed, in this order."""
@@ -24,6 +28,12 @@ class Revisions:
                 assert change.arn not in self.had, f"{change.arn} goes, and jobs refer to it"
                 assert change.arn not in self.active, f"{change.arn} goes, and is ACTIVE"
                 self.there.discard(change.arn)
+            elif isinstance(change, TokenUsed):
+                last = self.tokens.get((change.scope, change.token), 0)
+                assert last + EIGHT_HOURS <= change.at, f"{change.scope}: token {change.token} acts once"
+                self.tokens[change.scope, change.token] = change.at
+            elif isinstance(change, ConsumableGone):
+                self.tokens = {key: at for key, at in self.tokens.items() if key[0] != change.arn}
 
     def _set(self, change: DefinitionSet) -> None:
         definition = change.definition

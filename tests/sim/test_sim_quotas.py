@@ -8,7 +8,7 @@ import pytest
 from tests.sim.__main__ import run
 from tests.sim.stores import MemoryStore
 
-from batchery.core import apply, decide, forgetting, policies, preemption, quotas, quotaset, step
+from batchery.core import apply, decide, forgetting, policies, preemption, quotas, quotaset, services, step
 from batchery.core.changes import AttemptEnded, QuotaGone
 from batchery.core.follow import SETTLE_QUOTA
 from batchery.core.model import DELETING, PREEMPTED, Dirty, Job, World
@@ -142,6 +142,10 @@ def _numbers_given_twice(patch: Patch) -> None:
     patch.setattr(forgetting, "_highest", lambda world, definition: False)
 
 
+def _tokens_forgotten_at_once(patch: Patch) -> None:
+    patch.setattr(services, "TOKEN_MS", 0)
+
+
 #: The fault, and from which seed on it is looked for: the rare ones are near.
 SABOTAGE = (
     (_everybody_borrows, 0),
@@ -163,6 +167,7 @@ SABOTAGE = (
     (_shares_not_stored, 0),
     (_priorities_not_stored, 0),
     (_numbers_given_twice, 60),
+    (_tokens_forgotten_at_once, 0),
 )
 
 
