@@ -176,9 +176,9 @@ def test_fields_that_are_never_closed_are_words() -> None:
 
 
 def test_fields_of_an_unlucky_line_take_linear_time() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(split_fields("[ " * 100_000)) == 100_000
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_regular_expressions_agree_with_pythons() -> None:
