@@ -15,9 +15,12 @@ def test_deprecated_overrides_decide_what_a_job_takes(own_server: Callable[..., 
         "vcpus": 1,
         "memory": 10,
     }
-    definition = pipeline.batch.register_job_definition(
-        jobDefinitionName=f"legacy-{tmp_path.name}", type="container", containerProperties=container
-    )["jobDefinitionArn"]
+    definition, deeper = (
+        pipeline.batch.register_job_definition(
+            jobDefinitionName=f"legacy-{tmp_path.name}", type="container", containerProperties={**container, **own}
+        )["jobDefinitionArn"]
+        for own in ({}, {"memory": 50})
+    )
     large = pipeline.submit(queue, definition, containerOverrides={"vcpus": 2, "memory": 60})
     shown = pipeline.wait(large, "RUNNING")["container"]
     assert (shown["vcpus"], shown["memory"]) == (2, 60)
@@ -25,8 +28,12 @@ def test_deprecated_overrides_decide_what_a_job_takes(own_server: Callable[..., 
     until(lambda: "not enough vCPU free" in pipeline.server.cli("why", wide), "there are two of four vCPUs")
     pipeline.batch.terminate_job(jobId=wide, reason="seen")
     pipeline.wait(wide, "FAILED")
-    deep = pipeline.submit(queue, definition, containerOverrides={"memory": 50})
-    until(lambda: "not enough memory free" in pipeline.server.cli("why", deep), "there are 40 of 100 MiB")
+    for deep in (
+        pipeline.submit(queue, deeper),
+        pipeline.submit(queue, definition, containerOverrides={"memory": 50}),
+    ):
+        until(lambda deep=deep: "not enough memory free" in pipeline.server.cli("why", deep), "there are 40 of 100 MiB")
+        pipeline.batch.terminate_job(jobId=deep, reason="seen")
+        pipeline.wait(deep, "FAILED")
     gate.touch()
-    pipeline.wait(deep, "SUCCEEDED")
     pipeline.wait(large, "SUCCEEDED")

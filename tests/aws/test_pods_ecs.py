@@ -32,9 +32,9 @@ def test_each_container_has_a_code_a_log_and_its_part_of_the_description(pipelin
         container("side", "echo from side; exit 3", essential=False),
         task={"taskRoleArn": ROLE, "executionRoleArn": ROLE},
     )
-    gate = pipeline.gate()
+    gate, with_role = pipeline.gate(), "echo from main${AWS_CONTAINER_CREDENTIALS_FULL_URI:+ with keys}"
     held = {"ecsPropertiesOverride": {"taskProperties": [{"containers": [
-        {"name": "main", "command": ["sh", "-c", waits(gate, "echo from main")]}]}]}}  # fmt: skip
+        {"name": "main", "command": ["sh", "-c", waits(gate, with_role)]}]}]}}  # fmt: skip
     job = pipeline.submit(queue, definition, **held)
     running = pipeline.wait(job, "RUNNING")
     assert task_of(running)["taskArn"].startswith("arn:aws:ecs:")
@@ -51,7 +51,7 @@ def test_each_container_has_a_code_a_log_and_its_part_of_the_description(pipelin
     prefix = definition.rpartition("/")[2].partition(":")[0]
     for name, one in shown.items():
         assert one["logStreamName"] == f"{prefix}/{name}/{task_id}"
-        assert lines(pipeline, one["logStreamName"]) == [f"from {name}"]
+        assert lines(pipeline, one["logStreamName"]) == [{"main": "from main with keys", "side": "from side"}[name]]
         assert one["networkInterfaces"] == []
     (attempt,) = seen["attempts"]
     assert attempt["container"] == {}
