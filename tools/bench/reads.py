@@ -1,13 +1,13 @@
-"""DescribeJobs and ListJobs with 1,000 jobs and with 100,000: what a read costs does not grow with what is stored."""
+"""Describe and List with 1,000 jobs and definitions and with 100,000: what a read costs does not grow with those."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from msgspec import json
 
 from tools.bench.load import drive
 from tools.bench.report import Ratio, Report
-from tools.bench.servers import WAITING, Batchery
+from tools.bench.servers import WAITING, Batchery, container
 
 FEW: Final = 1_000
 MANY: Final = 100_000
@@ -29,6 +29,12 @@ def few_and_many(report: Report, ours: Batchery, rounds: int, seconds: float, ma
 
 def _fill(ours: Batchery, count: int) -> None:
     drive(ours.address, ours.signer.submits(2_000), 64, 240, count=count)
+    names = [ours.signer.request("RegisterJobDefinition", **_definition(f"read-{number}")) for number in range(2_000)]
+    drive(ours.address, names, 64, 240, count=count)
+
+
+def _definition(name: str) -> dict[str, Any]:
+    return {"jobDefinitionName": name, "type": "container", "containerProperties": container("true")}
 
 
 def _reads(ours: Batchery, seconds: float) -> dict[str, float]:
@@ -50,6 +56,14 @@ def _reads(ours: Batchery, seconds: float) -> dict[str, float]:
             ours.signer.request("ListJobs", jobQueue=WAITING, jobStatus="RUNNABLE", maxResults=100)
         ],
     }
+    described: dict[str, dict[str, Any]] = {
+        "a page of 100": {"maxResults": 100},
+        "a page of a name's revisions": {"jobDefinitionName": "read-7", "maxResults": 1},
+        "INACTIVE, of which there are none": {"status": "INACTIVE"},
+    }
+    for what, members in described.items():
+        asked = ours.signer.request("DescribeJobDefinitions", **members)
+        requests[f"DescribeJobDefinitions, {what}"] = [asked]
     page_of = {"jobQueue": WAITING, "maxResults": 100}
     for what, values in {
         "a name": ("JOB_NAME", page["jobSummaryList"][0]["jobName"]),
