@@ -13,14 +13,23 @@ MOUNT = [{"name": "v", "mountPath": "/v"}]
 BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
     ([], {}, "Number of containers must be between 1 and 10"),
     ([container(f"c{n}") for n in range(11)], {}, "Number of containers must be between 1 and 10"),
-    ([container("a"), container("a")], {}, "more than once: a"),
+    ([container("a"), container("a")], {}, "The container name: a must be unique in multi-container job."),
     ([container("a", essential=False)], {}, "At least one container must be set as essential"),
     (
         [container("a", dependsOn=[{"containerName": "b", "condition": "START"}])],
         {},
-        "containerName b must reference a defined container.",
+        "Container dependency can not be used in a single-container job.",
     ),
-    ([container("a", dependsOn=[{"containerName": "a", "condition": "START"}])], {}, "no other container: a"),
+    (
+        [container("a", dependsOn=[{"containerName": "c", "condition": "START"}]), container("b")],
+        {},
+        "containerName c must reference a defined container.",
+    ),
+    (
+        [container("a", dependsOn=[{"containerName": "a", "condition": "START"}]), container("b")],
+        {},
+        "no other container: a",
+    ),
     (
         [container("a", dependsOn=[{"containerName": "b", "condition": "SUCCESS"}]), container("b")],
         {},
@@ -72,7 +81,7 @@ def test_on_fargate_the_containers_together_are_a_pair_that_it_offers(pipeline: 
             "networkConfiguration": {"assignPublicIp": "ENABLED"}}  # fmt: skip
     fargate: dict[str, Any] = {"platformCapabilities": ["FARGATE"]}
     register(pipeline, *parts, task=task, **fargate)
-    with pytest.raises(ClientError, match=r"0.75 vCPU and 1536 MiB"):
+    with pytest.raises(ClientError, match=r"0.75 vCPU, 1536 MiB"):
         register(pipeline, *parts, {**parts[0], "name": "c"}, task=task, **fargate)
     with pytest.raises(ClientError, match="at most 120"):
         register(pipeline, {**parts[0], "stopTimeout": 121}, task=task, **fargate)
@@ -118,7 +127,11 @@ def resources(**limits: str) -> dict[str, Any]:
         ({}, {"serviceAccountName": "Not Valid"}, "serviceAccountName"),
         ({}, {"containers": []}, "1 to 10 containers"),
         ({}, {"initContainers": [in_pod(name="i")] * 11}, "at most 10 initContainers"),
-        ({"name": "twice"}, {"initContainers": [in_pod(name="twice")]}, "more than once: twice"),
+        (
+            {"name": "twice"},
+            {"initContainers": [in_pod(name="twice")]},
+            "The container name: twice must be unique in multi-container job.",
+        ),
     ],
 )
 def test_pods_that_aws_would_not_take_are_refused(

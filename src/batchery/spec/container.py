@@ -44,6 +44,16 @@ _ULIMITS: Final = re.compile(
     "core|cpu|data|fsize|locks|memlock|msgqueue|nice|nofile|nproc|rss|rtprio|rttime|sigpending|stack"
 )
 _FARGATE_DRIVERS: Final = frozenset({"awslogs", "splunk"})
+_PRIVILEGED: Final = (
+    "Fargate requires that the \u2018privileged\u2019 setting be \u2018false\u2019 at the container level."
+)
+#: Options of the awslogs driver (user guide, "Use the awslogs log driver"), and two that ECS has for every driver.
+_AWSLOGS: Final = frozenset(
+    (
+        *("awslogs-group", "awslogs-region", "awslogs-stream-prefix", "awslogs-datetime-format"),
+        *("awslogs-multiline-pattern", "awslogs-create-group", "mode", "max-buffer-size"),
+    )
+)
 _WINDOWS: Final = re.compile("WINDOWS_SERVER_20[0-9]{2}_(CORE|FULL)")
 _PLATFORM_VERSION: Final = re.compile(r"LATEST|([0-9]+)\.([0-9]+)\.([0-9]+)")
 
@@ -219,8 +229,10 @@ def _check_logs(config: LogConfiguration | None, task: Task) -> None:
     if config is None:
         return
     if task.fargate and config.log_driver not in _FARGATE_DRIVERS:
-        raise Refused(f"Log driver {config.log_driver} is not applicable for Fargate.", True)
+        raise Refused(f"Log driver for Fargate is not valid: {config.log_driver}", True)
     options = (config.options if config.log_driver == "awslogs" else None) or {}
+    if unknown := [name for name in options if name not in _AWSLOGS]:
+        raise Refused(f"Log driver awslogs disallows options: {', '.join(unknown)}", True)
     for name, form in (("awslogs-group", _GROUP), ("awslogs-stream-prefix", _PREFIX)):
         if name in options and form.fullmatch(options[name]) is None:
             raise Refused(f"Value of {name} is not valid: {options[name]}", True)  # ours
@@ -245,16 +257,18 @@ def _check_fargate(container: AnyContainer, task: Task) -> None:
     """User guide, "Job definitions on Fargate"."""
     if not task.fargate:
         return
-    linux = container.linux_parameters
+    if container.ulimits:
+        raise Refused("ulimits is not applicable for Fargate.", True)
+    if container.privileged:
+        raise Refused(_PRIVILEGED, True)
+    linux = container.linux_parameters or LinuxParameters()
     absent = {
-        "ulimits": container.ulimits,
-        "privileged": container.privileged,
-        "devices": linux.devices if linux else None,
-        "tmpfs": linux.tmpfs if linux else None,
-        "sharedMemorySize": linux.shared_memory_size if linux else None,
-        "maxSwap": linux.max_swap if linux else None,
-        "swappiness": linux.swappiness if linux else None,
+        "devices": linux.devices or None,
+        "tmpfs": linux.tmpfs or None,
+        "sharedMemorySize": linux.shared_memory_size,
+        "maxSwap": linux.max_swap,
+        "swappiness": linux.swappiness,
     }
     for name, value in absent.items():
-        if value is not None and value is not False and value != []:
-            raise Refused(f"{name} is not applicable for Fargate.", True)
+        if value is not None:
+            raise Refused(f"linuxParameter.{name} is not allowed for Fargate.", True)

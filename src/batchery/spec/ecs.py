@@ -99,6 +99,8 @@ def _check_dependencies(containers: list[TaskContainerProperties]) -> None:
     for one in containers:
         for wanted in one.depends_on or ():
             name, condition = wanted.container_name, wanted.condition
+            if len(containers) == 1:
+                raise Refused("Container dependency can not be used in a single-container job.", True)
             if name not in essential:
                 raise Refused(f"containerName {name} must reference a defined container.", True)
             if name == one.name:

@@ -68,7 +68,7 @@ def check_names(names: Sequence[str]) -> None:
     """Each is there once."""
     for name, count in Counter(names).items():
         if count > 1:
-            raise Refused(f"Container name is used more than once: {name}", True)  # ours
+            raise Refused(f"The container name: {name} must be unique in multi-container job.", True)
 
 
 def check_order(names: Sequence[str], after: dict[str, list[str]]) -> None:

@@ -29,6 +29,7 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
     if NAME.fullmatch(ask.job_definition_name) is None:
         raise Refused("Job definition name should match a valid pattern.", True)
     check_kinds(ask)
+    _check_platforms(ask)
     size = len(msgspec.json.encode(ask))
     if size > limits.definition_bytes:
         most, got = limits.definition_bytes // 1024, -(-size // 1024)
@@ -45,6 +46,18 @@ def check_registration(ask: RegisterJobDefinitionRequest, limits: Limits) -> Non
         check_eks(ask.eks_properties)
     elif ask.node_properties is not None:
         _check_node_ranges(ask.node_properties, ask.platform_capabilities, limits)
+
+
+def _check_platforms(ask: RegisterJobDefinitionRequest) -> None:
+    """One at most, as AWS was seen to ask; the reference speaks of a list."""
+    platforms = ask.platform_capabilities or []
+    if len(platforms) > 1:
+        raise Refused("Exactly 1 capability must be provided.", True)
+    if platforms == ["MANAGED_INSTANCES"]:
+        if ask.container_properties is not None:
+            raise Refused("Cannot use ECS containerProperties for MANAGED_INSTANCES", True)
+        if ask.node_properties is not None:
+            raise Refused("MANAGED_INSTANCES does not support MNP jobs", True)
 
 
 def _check_node_ranges(properties: NodeProperties, platforms: list[str] | None, limits: Limits) -> None:

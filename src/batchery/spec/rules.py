@@ -135,7 +135,7 @@ def check_pair(containers: Iterable[Iterable[ResourceRequirement]]) -> None:
     vcpus = sum(float(one.value) for one in said if one.type == "VCPU")
     memory = sum(int(one.value) for one in said if one.type == "MEMORY")
     if memory not in FARGATE.get(vcpus, ()):
-        raise Refused(f"Fargate does not offer {vcpus:g} vCPU and {memory} MiB together.", True)  # ours
+        raise Refused(f"Fargate resource requirements ({vcpus:g} vCPU, {memory} MiB) not valid.", True)
 
 
 def check_legacy(vcpus: int | None, memory: int | None, fargate: bool) -> None:

@@ -47,7 +47,7 @@ def check_volumes(volumes: Sequence[Volume], *, fargate: bool, job_role: bool) -
                 "When the volume parameter is specified, only one volume configuration type should be used.", True
             )
         if fargate and _source(volume):
-            raise Refused("host.sourcePath is not applicable for Fargate.", True)
+            raise Refused("host.sourcePath should not be set for volumes in Fargate.", True)
         if volume.efs_volume_configuration is not None:
             _check_efs(volume.efs_volume_configuration, job_role)
         if volume.s3files_volume_configuration is not None:

@@ -90,25 +90,50 @@ TABULATED = [
         "vcpus is not applicable for Fargate. Use resource requirements instead.",
         False,
     ),
-    ({"privileged": True}, {"fargate": True}, "privileged is not applicable for Fargate.", True),
+    (
+        {"privileged": True},
+        {"fargate": True},
+        "Fargate requires that the \u2018privileged\u2019 setting be \u2018false\u2019 at the container level.",
+        True,
+    ),
     (
         {"ulimits": [{"name": "nofile", "softLimit": 1, "hardLimit": 2}]},
         {"fargate": True},
         "ulimits is not applicable for Fargate.",
         True,
     ),
-    ({"linuxParameters": {"sharedMemorySize": 64}}, {"fargate": True}, "sharedMemorySize is not applicable", True),
-    ({"linuxParameters": {"maxSwap": 0}}, {"fargate": True}, "maxSwap is not applicable for Fargate.", True),
+    (
+        {"linuxParameters": {"sharedMemorySize": 64}},
+        {"fargate": True},
+        "linuxParameter.sharedMemorySize is not allowed for Fargate.",
+        True,
+    ),
+    (
+        {"linuxParameters": {"maxSwap": 0}},
+        {"fargate": True},
+        "linuxParameter.maxSwap is not allowed for Fargate.",
+        True,
+    ),
     ({"instanceType": "m5.large"}, {"fargate": True}, "instanceType is not applicable for Fargate.", True),
     ({"executionRoleArn": None}, {"fargate": True}, "executionRoleArn is required for Fargate jobs.", True),
-    (requirements(VCPU="0.25", MEMORY="4096"), {"fargate": True}, "Fargate does not offer 0.25 vCPU and 4096", True),
-    (requirements(VCPU="3", MEMORY="8192"), {"fargate": True}, "Fargate does not offer 3 vCPU and 8192", True),
+    (
+        requirements(VCPU="0.25", MEMORY="4096"),
+        {"fargate": True},
+        "requirements (0.25 vCPU, 4096 MiB) not valid.",
+        True,
+    ),
+    (requirements(VCPU="3", MEMORY="8192"), {"fargate": True}, "requirements (3 vCPU, 8192 MiB) not valid.", True),
     (requirements(VCPU="1", MEMORY="2048", GPU="1"), {"fargate": True}, "GPU is not applicable for Fargate.", True),
-    ({"logConfiguration": {"logDriver": "syslog"}}, {"fargate": True}, "Log driver syslog is not applicable", True),
+    (
+        {"logConfiguration": {"logDriver": "syslog"}},
+        {"fargate": True},
+        "Log driver for Fargate is not valid: syslog",
+        True,
+    ),
     (
         {"volumes": [{"name": "v", "host": {"sourcePath": "/x"}}]},
         {"fargate": True},
-        "host.sourcePath is not applicable for Fargate.",
+        "host.sourcePath should not be set for volumes in Fargate.",
         True,
     ),
 ]
@@ -192,6 +217,7 @@ ODD = [
     ({"linuxParameters": {"tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["x"]}]}}, {}, "mountOptions"),
     ({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "a b"}}}, {}, "awslogs-group"),
     ({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-stream-prefix": "a:b"}}}, {}, "stream-prefix"),
+    ({"logConfiguration": {"logDriver": "awslogs", "options": {"group": "a"}}}, {}, "disallows options: group"),
     ({"image": "busy box"}, {}, "Container.image contains invalid characters."),
     (efs(rootDirectory="/" * 4097), {}, "at most 4096"),
     (both_kinds(), {}, "only one volume configuration type"),
@@ -259,12 +285,16 @@ def test_definitions_of_pipelines_register(container: dict[str, Any], fargate: b
     check(container, fargate=fargate)
 
 
-def test_managed_instances_have_the_form_of_ec2() -> None:
-    check(platformCapabilities=["MANAGED_INSTANCES"])
-    assert (
-        "Value 0.5 for type VCPU"
-        in refusal(requirements(VCPU="0.5", MEMORY="128"), platformCapabilities=["MANAGED_INSTANCES"]).message
-    )
+def test_managed_instances_take_tasks_in_the_form_of_ec2() -> None:
+    managed: dict[str, Any] = {"platformCapabilities": ["MANAGED_INSTANCES"]}
+    assert "Cannot use ECS containerProperties for MANAGED_INSTANCES" in refusal({}, **managed).message
+    nodes = {"type": "multinode", "containerProperties": None, "nodeProperties": NODES}
+    assert "MANAGED_INSTANCES does not support MNP jobs" in refusal({}, **nodes, **managed).message
+    half = requirements(VCPU="0.5", MEMORY="128")["resourceRequirements"]
+    task = {"containers": [{"name": "a", "image": "b", "resourceRequirements": half}]}
+    tasks = {"containerProperties": None, "ecsProperties": {"taskProperties": [task]}}
+    assert "Value 0.5 for type VCPU" in refusal({}, **tasks, **managed).message
+    assert "Exactly 1 capability" in refusal({}, platformCapabilities=["EC2", "FARGATE"]).message
 
 
 @pytest.mark.parametrize("vcpus", FARGATE)

@@ -135,7 +135,10 @@ def test_overrides_must_leave_a_pair_that_fargate_offers(definition: Text) -> No
     more = {"resourceRequirements": [{"type": "MEMORY", "value": "3072"}]}
     assert shape(doc, containerOverrides=more).resources.memory == 3072
     odd = {"resourceRequirements": [{"type": "MEMORY", "value": "3000"}]}
-    assert "Fargate does not offer 1 vCPU and 3000 MiB" in refusal(shape, doc, containerOverrides=odd).message
+    assert (
+        "Fargate resource requirements (1 vCPU, 3000 MiB) not valid."
+        in refusal(shape, doc, containerOverrides=odd).message
+    )
 
 
 @pytest.mark.parametrize(
