@@ -141,21 +141,37 @@ def page_of_consumable(
     limit: int,
     name: str | None,
 ) -> list[JobRow]:
-    """Along the index of the jobs that ask for it, or of the ended ones of one code."""
-    source = "job_consumable AS asking CROSS JOIN job USING (seq)"
-    where = ["consumable = (SELECT id FROM symbol WHERE text = ?)", "asking.seq < ?"]
+    """Along the index of the jobs that ask for it, of those of a name, or of the ended ones of one code."""
+    index = "job_consumable_named" if name is not None else ""
+    where = ["consumable = (SELECT id FROM symbol WHERE text = ?)", "seq < ?"]
     values: list[Any] = [consumable, min(before, _MOST)]
     if codes is not None and len(codes) == 1 and codes[0] is not None:
-        source = "job_consumable AS asking INDEXED BY job_consumable_ended CROSS JOIN job USING (seq)"
+        index = index or "job_consumable_ended"
         where.append("ended_code = ? AND ended_code IS NOT NULL")
         values += codes
     elif codes is not None:
-        where.append(f"(code IS NULL AND ? OR code IN ({', '.join('?' * len(codes))}))")
+        where.append(f"(ended_code IS NULL AND ? OR ended_code IN ({', '.join('?' * len(codes))}))")
         values += [None in codes, *codes]
-    if name is not None:
-        where.append(_named(name, values))
-    sql = f"{_JOB.format(source)} WHERE {' AND '.join(where)} ORDER BY asking.seq DESC LIMIT ?"
-    return [_job(row) for row in connection.execute(sql, (*values, limit))]
+    if name is not None and name.endswith("*"):
+        where.append("job_name >= ? COLLATE NOCASE AND job_name < ? COLLATE NOCASE")
+        values += [name[:-1], name[:-1] + _LAST]
+    elif name is not None:
+        where.append("job_name = ? COLLATE NOCASE")
+        values.append(name)
+    if name is not None and name.endswith("*"):  # as of a queue's names: a page may be met among the newest
+        way = f"SELECT seq FROM job_consumable WHERE {' AND '.join(where[:2])} ORDER BY seq DESC LIMIT 1 OFFSET {_WAY}"
+        (last,) = connection.execute(way, values[:2]).fetchone() or (0,)
+        seqs = _asking(connection, "", [*where, "seq > ?"], [*values, last], limit)
+        if len(seqs) == limit or not last:
+            return _of_seqs(connection, seqs)
+    return _of_seqs(connection, _asking(connection, index, where, values, limit))
+
+
+def _asking(connection: Connection, index: str, where: list[str], values: list[Any], limit: int) -> list[int]:
+    """Numbers of jobs that ask for a consumable resource; without an index in the order of the answer."""
+    source = f"job_consumable INDEXED BY {index}" if index else "job_consumable NOT INDEXED"
+    sql = f"SELECT seq FROM {source} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
+    return [seq for (seq,) in connection.execute(sql, (*values, limit))]
 
 
 def consumables_of(connection: Connection, seqs: list[int]) -> dict[int, dict[str, int]]:
@@ -167,12 +183,6 @@ def consumables_of(connection: Connection, seqs: list[int]) -> dict[int, dict[st
     for seq, arn, quantity in connection.execute(sql, (_list(seqs),)):
         found[seq][arn] = quantity
     return found
-
-
-def _named(name: str, values: list[Any]) -> str:
-    """The condition of a filter by name, whose values are added."""
-    values += [len(name) - 1, name[:-1]] if name.endswith("*") else [name]
-    return "substr(name, 1, ?) = ? COLLATE NOCASE" if name.endswith("*") else "name = ? COLLATE NOCASE"
 
 
 def definition_range(queue: str, definition: str) -> tuple[str, str]:

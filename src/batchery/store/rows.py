@@ -155,7 +155,7 @@ TABLES: Final[dict[str, str]] = {
     "tag_gone": f"DELETE FROM tag WHERE (arn, key) IN (SELECT value->>0, value->>1 FROM {_EACH})",
     "tag": _put("tag", ("arn", "key", "value"), ("arn", "key")),
     "job": _JOBS,
-    "job_consumable": _put("job_consumable", ("consumable", "seq", "quantity"), symbols=True),
+    "job_consumable": _put("job_consumable", ("consumable", "seq", "quantity", "job_name"), symbols=True),
     "job_change": _update("job", "seq", JOB_CHANGE),
     "job_shape": _SHAPES,
     "spec": _put("spec", ("seq", "doc")),
@@ -219,7 +219,7 @@ def _jobs(dirty: Dirty, tables: dict[str, list[Any]], symbols: dict[str, None]) 
             jobs.append((seq, job.id, job.name, job.created))
             for arn, quantity in job.shape.consumables:
                 symbols[arn] = None
-                tables.setdefault("job_consumable", []).append((arn, seq, quantity))
+                tables.setdefault("job_consumable", []).append((arn, seq, quantity, job.name))
         change = _job_change(job)
         if change != _UNCHANGED:
             changed.append((seq, *change))

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import pytest
 from tests.conformance.store.stocking import BATCH, NOW, REALM, Stock
 
 from batchery.core.model import Resources, Shape
 from batchery.core.named import NON_REPLENISHABLE, REPLENISHABLE, Consumable
 from batchery.core.status import FAILED, SUCCEEDED
+from batchery.store import queries
 from batchery.store.sqlite import SqliteStore
 
 LATEST = 1 << 62
@@ -44,7 +46,9 @@ def test_tokens_are_kept_until_they_are_forgotten(store: SqliteStore, stock: Sto
     assert store.load().tokens == {SEATS: {"a": NOW + 2, "b": NOW + 5}, CUPS: {"c": NOW + 5}}
 
 
-async def test_jobs_are_found_by_what_they_ask_for(store: SqliteStore, stock: Stock) -> None:
+async def test_jobs_are_found_by_what_they_ask_for(
+    store: SqliteStore, stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = [
         stock.submit(name="one", shape=asking((SEATS, 1))),
         stock.submit(name="Two", shape=asking((CUPS, 2), (SEATS, 1))),
@@ -65,6 +69,12 @@ async def test_jobs_are_found_by_what_they_ask_for(store: SqliteStore, stock: St
     assert await listed(store, codes=(FAILED, None)) == [4, 2]
     assert await listed(store, name="TWO") == [4, 2]
     assert await listed(store, name="t*", codes=(FAILED,)) == [4]
+    assert await listed(store, name="t*", codes=(SUCCEEDED, None)) == [2]
+    assert await listed(store, name="*", limit=2) == [4, 2]
+    monkeypatch.setattr(queries, "_WAY", 1)
+    assert await listed(store, name="*", limit=2) == [4, 2]
+    assert await listed(store, name="t*", limit=1) == [4]
+    assert await listed(store, name="o*") == [1]
     assert await store.reads.consumables_of([4, 2, 3]) == {4: {SEATS: 4}, 2: {CUPS: 2, SEATS: 1}, 3: {}}
 
 
