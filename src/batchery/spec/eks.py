@@ -104,17 +104,26 @@ def check_metadata(metadata: EksMetadata | None) -> None:
     """API_EksMetadata."""
     if metadata is None:
         return
-    space = metadata.namespace
-    if space is not None and (
-        not 1 <= len(space) <= 63 or space == "default" or space.startswith("kube") or _LABEL.fullmatch(space) is None
-    ):
-        raise Refused(f"namespace of metadata is not valid: {space}", True)  # ours
+    if metadata.namespace is not None:
+        _check_namespace(metadata.namespace)
     for key, value in (metadata.labels or {}).items():
-        if _KEY.fullmatch(key) is None or _VALUE.fullmatch(value) is None:
+        if _KEY.fullmatch(key) is None:
+            name = key.rpartition("/")[2]
+            raise Refused(f"The name {name} of the pod label key does not match a valid pattern.", True)
+        if _VALUE.fullmatch(value) is None:
             raise Refused(f"Label is not valid: {key}={value}", True)  # ours
     for key, value in (metadata.annotations or {}).items():
         if _KEY.fullmatch(key) is None or len(value) > 255:
             raise Refused(f"Annotation is not valid: {key}", True)  # ours
+
+
+def _check_namespace(name: str) -> None:
+    if name == "default":
+        raise Refused("kubernetesNamespace cannot be the default Kubernetes namespace.", True)
+    if name.startswith("kube"):
+        raise Refused("kubernetesNamespace cannot be a reserved Kubernetes system namespace.", True)
+    if len(name) > 63 or _LABEL.fullmatch(name) is None:
+        raise Refused("kubernetesNamespace must be a valid Kubernetes namespace.", True)
 
 
 def _check_container(one: EksContainer, volumes: set[str]) -> None:
