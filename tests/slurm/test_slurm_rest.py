@@ -102,8 +102,9 @@ async def test_every_version_that_is_here_takes_back_only_what_has_not_begun(clu
     async def states() -> dict[int, str]:
         return {index: row.state for (_, index), row in (await driver.listing(name)).items()}
 
+    home = tmp_path / "home"
     async with asyncio.timeout(60):
-        while (await states()).get(0) != "RUNNING":
+        while (await states()).get(0) != "RUNNING" or not (home.exists() and home.read_text()):
             await asyncio.sleep(0.1)
     rows = await driver.listing(name)
     assert [rows[name, index].phase for index in range(5)] == ["running"] + ["waiting"] * 4
@@ -117,5 +118,5 @@ async def test_every_version_that_is_here_takes_back_only_what_has_not_begun(clu
         while await states():
             await asyncio.sleep(0.1)
     assert (await driver.listing(name, ended=True))[name, 0].state == "CANCELLED"
-    assert (tmp_path / "home").read_text().strip() == os.path.expanduser("~root")
+    assert home.read_text().strip() == os.path.expanduser("~root")
     await driver.close()
