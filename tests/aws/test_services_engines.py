@@ -158,7 +158,7 @@ def test_what_a_training_job_finds_and_leaves(training: Engines, queue: str) -> 
 def test_a_stopped_job_has_its_time_to_save(training: Engines, queue: str) -> None:
     stopped = training.job(SAVE, queue)
     late = training.job(
-        SAVE, queue, StoppingCondition={"MaxRuntimeInSeconds": 1}, variables={"GATE": f"{training.folder}/late"}
+        SAVE, queue, StoppingCondition={"MaxRuntimeInSeconds": 5}, variables={"GATE": f"{training.folder}/late"}
     )
     until((training.folder / "gate.started").exists, "it runs")
     training.until(stopped, "RUNNING")

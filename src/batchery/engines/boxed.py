@@ -147,7 +147,8 @@ class Boxed(Life):
             making.creating = making.creating and self.gate is None
         if self.gate is not None:
             self.prepared.set()
-            await self.gate.wait()
+            if not self.doomed.is_set():  # while it was made, which nothing interrupts
+                await self.gate.wait()
 
     async def _start(self) -> None:
         """Once: after a lost connection the runtime is asked whether it had begun. Raises RuntimeFault."""

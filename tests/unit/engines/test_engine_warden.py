@@ -46,3 +46,7 @@ def test_several_have_no_limit_before_all_have_begun(monkeypatch) -> None:
     boxes[1]["State"] = "running"
     assert guard.look()
     assert asked[-2:] == [("POST", "/containers/0/kill"), ("POST", "/containers/1/kill")]
+
+
+def test_nobody_is_ended_before_the_limit_to_the_fraction() -> None:
+    assert warden.seconds("2026-01-01T00:00:00.5004Z") == warden.seconds("2026-01-01T01:00:00+01:00") + 0.5004
