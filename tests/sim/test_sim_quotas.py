@@ -55,7 +55,6 @@ def _preempted_in_vain(patch: Patch) -> None:
 
 
 def _nobody_spared(patch: Patch) -> None:
-    patch.setattr(Preemption, "_needed", lambda self, found, over, short: found)
     patch.setattr(Preemption, "_spared", lambda self, victim: False)
 
 

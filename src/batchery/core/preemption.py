@@ -39,10 +39,6 @@ class _Victim(NamedTuple):
     attempt: Attempt
     words: str
 
-    @property
-    def size(self) -> int:
-        return self.attempt.resources.vcpus
-
 
 class _Preemption:
     """What there is once everything that is being ended has ended, less what older heads will take: ``used`` of each
@@ -99,7 +95,7 @@ class _Preemption:
             self.gpus[site] -= need.gpus
 
     def _spared(self, victim: _Victim) -> bool:
-        """Whether all have what they claimed without this victim, which then goes on: others were chosen after it."""
+        """Whether all have what they claimed without this victim, which then goes on: larger ones came after it."""
         need, place = victim.attempt.resources, self._place(victim.attempt)
         environment = self.world.environments[victim.attempt.environment]
         pool, site = pool_of(environment, place[1]), self.world.site_of[environment.arn]
@@ -121,7 +117,8 @@ class _Preemption:
         return self.used.get(place, 0) + lane.demand.resources.vcpus - self.order.limit(place)
 
     def _victims(self, environment: Environment, lane: Lane, priority: int) -> list[_Victim] | None:
-        """Those who make the room that is missing in an environment, none to spare; None if that cannot be."""
+        """Those who make the room that is missing in an environment, none if it comes by itself; None if that cannot
+        be. Some may be spared in the end (`_spared`)."""
         place, pool = (lane.share, lane.demand.unit), pool_of(environment, lane.demand.unit)
         over = self._over(lane)
         short = lane.demand.resources.vcpus + self.taken.get(pool, 0) - most_of(environment, lane.demand.unit)
@@ -140,19 +137,7 @@ class _Preemption:
                 short -= attempt.resources.vcpus
         if short > 0:
             return None
-        found = self._needed(found, over, short)
         return found if self._hosted(environment, lane, found) else None
-
-    def _needed(self, found: list[_Victim], over: int, short: int) -> list[_Victim]:
-        """Without those who turn out not to be needed, the most worthy spared first."""
-        kept = []
-        for victim in reversed(found):
-            own = victim.size if victim.words == IN_SHARE else 0
-            if over + own <= 0 and short + victim.size <= 0:
-                over, short = over + own, short + victim.size
-            else:
-                kept.append(victim)
-        return kept[::-1]
 
     def _hosted(self, environment: Environment, lane: Lane, victims: list[_Victim]) -> bool:
         """Whether the engine has the memory and GPUs too."""

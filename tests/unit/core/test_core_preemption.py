@@ -7,8 +7,8 @@ from tests.unit.core.building import HOME, Batch, arn
 from tests.unit.core.test_core_quotas import codes, quota_queue, share
 from tests.unit.core.test_core_services import LARGE, service_environment, train, wish
 
-from batchery.core.messages import CreatePolicy, Terminate, UpdateEnvironment
-from batchery.core.model import DISABLED, ENABLED, PREEMPTED, task_ref
+from batchery.core.messages import Capacities, CreatePolicy, Terminate, UpdateEnvironment
+from batchery.core.model import DISABLED, ENABLED, PREEMPTED, Capacity, task_ref
 from batchery.core.shares import BORROW, LEND, QUOTA, SchedulingPolicy
 
 Make = Callable[..., Batch]
@@ -42,6 +42,65 @@ def test_who_turns_out_not_to_be_needed_is_spared(batch: Batch) -> None:
     train(batch, queue, 3, share="b")
     assert doomed(batch) == {large}
     assert batch.attempt(small).doom == ""
+
+
+def test_of_those_who_could_be_spared_the_most_worthy_is(batch: Batch) -> None:
+    queue = quota_queue(batch, 4)
+    share(batch, queue, "a", 1)
+    share(batch, queue, "b", 3)
+    first, second = (train(batch, queue, share="a", priority=priority) for priority in (1, 2))
+    large = train(batch, queue, 2, share="a", priority=3)
+    train(batch, queue, 3, share="b")
+    assert doomed(batch) == {first, large}
+    assert batch.attempt(second).doom == ""
+
+
+@pytest.mark.parametrize(("memory", "spared"), [(80, True), (79, False)])
+def test_nobody_is_spared_whose_memory_others_need(batches: Make, memory: int, spared: bool) -> None:
+    batch = batches(memory=memory)
+    queue = quota_queue(batch, 6)
+    for name, most in (("a", 1), ("b", 2), ("c", 1), ("d", 2)):
+        share(batch, queue, name, most, BORROW if name == "a" else LEND)
+    small, large = train(batch, queue, share="a", priority=1), train(batch, queue, 2, share="a", priority=2)
+    for name in ("b", "c"):
+        train(batch, queue, share=name)
+    batch.send(wish(batch, queue, 2, share="d"), wish(batch, queue, share="b"))  # 16 MiB each
+    assert doomed(batch) == ({large} if spared else {small, large})
+
+
+def test_a_share_s_own_limit_makes_lower_priorities_give_way_though_there_is_room(batch: Batch) -> None:
+    queue = quota_queue(batch, 8)
+    share(batch, queue, "a", 2, LEND, in_share=True)
+    low, middle = (train(batch, queue, share="a", priority=priority) for priority in (1, 2))
+    high = train(batch, queue, share="a", priority=3)
+    assert doomed(batch) == {low}
+    batch.killed(low)
+    assert codes(batch, high, middle, low) == ["OFFERED", "OFFERED", "RUNNABLE"]
+
+
+@pytest.mark.parametrize("queues", [False, True])
+def test_the_host_must_have_the_gpus_too(batches: Make, queues: bool) -> None:
+    """An engine with a queue of its own sees to that itself."""
+    batch = batches(gpus=1, memory=200)
+    queue = quota_queue(batch, 2)
+    share(batch, queue, "a", 1)
+    share(batch, queue, "b", 1)
+    borrows = [train(batch, queue, share="a", priority=priority) for priority in (2, 1)]
+    batch.submit(gpus=1, memory=16)
+    if queues:
+        batch.send(Capacities(Capacity(200, 1, queues=True)))
+    train(batch, queue, share="b", gpus=1)
+    assert doomed(batch) == ({borrows[1]} if queues else set())
+
+
+def test_who_needs_a_gpu_gets_that_of_whom_it_preempts(batches: Make) -> None:
+    batch = batches(gpus=1)
+    queue = quota_queue(batch, 1)
+    share(batch, queue, "a", 0)
+    share(batch, queue, "b", 1)
+    borrows = train(batch, queue, share="a", gpus=1)
+    train(batch, queue, share="b", gpus=1)
+    assert doomed(batch) == {borrows}
 
 
 def test_who_turns_out_not_to_be_needed_once_others_have_given_way_is_spared_too(batch: Batch) -> None:
@@ -119,6 +178,19 @@ def test_of_several_environments_one_must_have_the_room(batch: Batch) -> None:
     assert [batch.attempt(job).environment for job in jobs] == [places[0]] * 2 + [places[1]] * 3
     train(batch, queue, 3, share="b")
     assert doomed(batch) == set(jobs[2:])
+
+
+def test_the_environment_where_the_fewest_give_way_is_taken(batch: Batch) -> None:
+    rule = arn("scheduling-policy", "quota")
+    batch.send(CreatePolicy(SchedulingPolicy(rule, "quota", HOME, QUOTA, "{}")))
+    places = [service_environment(batch, units={LARGE: 2}, name=name) for name in ("one", "two")]
+    queue = batch.queue("managed", *places, type="SAGEMAKER_TRAINING", policy=rule)
+    share(batch, queue, "a", 0)
+    share(batch, queue, "b", 2, LEND)
+    for size in (1, 1, 2):
+        large = train(batch, queue, size, share="a")
+    train(batch, queue, 2, share="b")
+    assert doomed(batch) == {large}
 
 
 @pytest.mark.parametrize("strategy", [LEND, BORROW])

@@ -28,6 +28,7 @@ def blocked(batch: Batch, queue: str) -> dict[str, str]:
     [
         (RESERVE, -1, 3, TOO_LARGE_FOR_SHARE),
         (LEND, -1, 3, TOO_LARGE_FOR_SHARE),
+        (BORROW, 0, 3, TOO_LARGE_TO_BORROW),
         (BORROW, 50, 4, TOO_LARGE_TO_BORROW),
         (BORROW, 50, 3, ""),
         (BORROW, -1, 7, NOT_BORROWABLE),  # two of eight are reserved for another

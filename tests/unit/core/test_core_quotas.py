@@ -4,7 +4,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.unit.core.building import HOME, Batch, arn
+from tests.unit.core.building import HOME, Batch, arn, fair
 from tests.unit.core.test_core_rebuild import loaded
 from tests.unit.core.test_core_services import LARGE, refused, service_environment, train, wish
 
@@ -155,6 +155,25 @@ def test_quota_shares_are_listed_by_name_and_found_in_their_own_realm(batch: Bat
     assert found.name == "b"
     assert query.resolve_quota(batch.world, Realm("123456789012", "eu-west-1"), where[0]) is None
     assert query.resolve_quota(batch.world, HOME, where[0] + "x") is None
+
+
+def test_what_other_queues_use_is_no_use_of_a_quota_share(batch: Batch) -> None:
+    queue = quota_queue(batch)
+    share(batch, queue, "a", 2)
+    train(batch, queue, share="a")
+    batch.send(CreatePolicy(fair()))
+    other = batch.queue("fair", batch.environment("e"), policy=arn("scheduling-policy", "fair"))
+    batch.submit(queue=other, share="a", priority=1)
+    assert use_of(batch.world, queue) == {("a", LARGE): 1000}
+
+
+def test_what_a_share_with_a_reserve_uses_is_not_kept_besides(batch: Batch) -> None:
+    queue = quota_queue(batch, 4)
+    share(batch, queue, "keep", 2, RESERVE)
+    share(batch, queue, "any", 1)
+    train(batch, queue, share="keep")
+    jobs = [train(batch, queue, share="any") for _ in range(3)]
+    assert codes(batch, *jobs) == ["OFFERED", "OFFERED", "RUNNABLE"]
 
 
 def test_a_share_whose_line_is_stale_has_no_front(batches: Any) -> None:

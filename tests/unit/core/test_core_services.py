@@ -47,7 +47,8 @@ def wish(batch: Batch, queue: str, count: int = 1, unit: str = LARGE, **more: An
     name = f"train{batch.made}"
     shape = {name: more.pop(name) for name in ("priority", "attempts", "timeout", "preemptions") if name in more}
     instances = more.pop("instances", ((unit, count),))
-    made = Shape(Resources(1000 * sum(n for _, n in instances), 16), instances=instances, **shape)
+    takes = Resources(1000 * sum(n for _, n in instances), 16, more.pop("gpus", 0))
+    made = Shape(takes, instances=instances, **shape)
     return SubmitService(HOME, name, name, queue, made, "{}", **more)
 
 
