@@ -176,6 +176,15 @@ def test_what_a_share_with_a_reserve_uses_is_not_kept_besides(batch: Batch) -> N
     assert codes(batch, *jobs) == ["OFFERED", "OFFERED", "RUNNABLE"]
 
 
+def test_of_those_who_are_entitled_the_oldest_goes_first(batch: Batch) -> None:
+    queue = quota_queue(batch, 1)
+    for name in "abc":
+        share(batch, queue, name, 1, LEND)  # together more than there is
+    first, older, younger = (train(batch, queue, share=name) for name in "cba")
+    batch.exits(first)
+    assert codes(batch, older, younger) == ["OFFERED", "RUNNABLE"]
+
+
 def test_a_share_whose_line_is_stale_has_no_front(batches: Any) -> None:
     batch = batches(memory=0)  # no engine has spoken, so nobody looks at the lines
     queue = quota_queue(batch)

@@ -280,10 +280,10 @@ async def test_over_tcp_behind_a_path_with_a_token(tmp_path: Path) -> None:
 
 
 async def test_nobody_there_and_nobody_who_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurmrest, "ANSWER_SECONDS", 0.2)
     for place in (f"unix:{tmp_path}/nothing", "http://127.0.0.1:1"):
         with pytest.raises(Unreachable, match="slurmrestd: "):
             await RestDriver(Slurm(rest=place)).listing("bt-")
+    monkeypatch.setattr(slurmrest, "ANSWER_SECONDS", 0.2)
     async with slurmrestd(lambda *_: (SILENT, b""), tmp_path / "s") as place:
         driver = RestDriver(Slurm(rest=place))
         with pytest.raises(Unreachable, match="no answer"):
