@@ -24,7 +24,8 @@ def engine(runtimes: Runtimes, slurm: Cluster) -> str:
     return (
         "engine = 'process'\n[engines.names]\n'far-*' = 'slurm'\n'boxes-*' = 'docker'\n"
         "[engines.kinds]\nFARGATE = 'docker'\n"
-        f"[slurm]\nconf = '{slurm.conf}'\n[container]\nsocket = '{runtimes.socket('docker')}'"
+        f"[slurm]\nconf = '{slurm.conf}'\n[slurm.environments.'far-apart*']\noptions = ['--ntasks-per-node=1']\n"
+        f"[container]\nsocket = '{runtimes.socket('docker')}'"
     )
 
 
@@ -117,6 +118,28 @@ def test_a_service_job_is_composed_for_the_engine_of_its_environment(server: Ser
     assert places == {"boxes": "", "far": "slurm", "near": ""}
     seen = (tmp_path / "where").read_text().split()
     assert sorted(seen) == sorted(["/opt/ml/model", str(training.left(jobs["far"])), str(training.left(jobs["near"]))])
+
+
+def test_hosts_of_a_training_job_have_nodes_of_a_cluster(server: Server, tmp_path: Path) -> None:
+    training = Training(server, tmp_path)
+    queue = training.service_queue(training.service_environment(5, name="far-apart"))
+    script = 'echo "$SLURMD_NODENAME" >"$SM_MODEL_DIR/node"; cp "$BATCHERY_HOSTS_FILE" "$SM_MODEL_DIR"; '
+    script += f'until [ -e "{tmp_path}/gate" ]; do sleep 0.1; done; test "$SM_CURRENT_HOST" != "$SM_HP_FAILS"'
+    algorithm = {"TrainingImage": "busybox", "ContainerEntrypoint": ["sh", "-c", script]}
+    jobs = [training.train(queue, training.payload(3, AlgorithmSpecification=algorithm))]
+    training.until(jobs[0], "RUNNING")
+    failing = training.payload(2, AlgorithmSpecification=algorithm, hyper={"FAILS": "algo-2"})
+    jobs.append(training.train(queue, failing))
+    training.until(jobs[1], "SCHEDULED", "RUNNING")
+    (tmp_path / "gate").touch()
+    training.until(jobs[0], "SUCCEEDED")
+    models = [training.left(jobs[0]).parents[1] / base / "ml/model" for base in ("", "algo-2", "algo-3")]
+    assert {(model / "node").read_text().strip() for model in models} == {"n1", "n2", "n3"}
+    for model in models:
+        lines = [line.split() for line in (model / "hosts").read_text().splitlines()]
+        assert lines == [["127.0.0.1", f"algo-{number}"] for number in (1, 2, 3)]  # so are the nodes of this cluster
+    reason = "Received status from SageMaker: AlgorithmError: exit code: 1"
+    assert training.until(jobs[1], "FAILED")["statusReason"] == reason
 
 
 def test_a_service_job_that_its_engine_has_not_begun_is_scheduled(

@@ -36,6 +36,7 @@ HOSTS = """
 address() { while read -r a n; do if [ "$n" = "$1" ]; then echo "$a"; fi; done <"$BATCHERY_HOSTS_FILE"; }
 cp "$SM_INPUT_CONFIG_DIR/resourceconfig.json" "$BATCHERY_HOSTS_FILE" "$SM_MODEL_DIR"
 test "$(address "$SM_CURRENT_HOST")" = "$BATCHERY_NODE_IPV4_ADDRESS"
+if [ -n "$RESOLVES" ]; then grep -q "^$(address algo-2)[[:space:]].*algo-2" /etc/hosts; fi
 echo "here is $SM_CURRENT_HOST"
 : >"$GATE.$SM_CURRENT_HOST"
 until [ -e "$GATE" ]; do sleep 0.05; done
@@ -169,7 +170,7 @@ def test_a_stopped_job_has_its_time_to_save(training: Engines, queue: str) -> No
     assert (training.left(late) / "saved").read_text() == "saved\n"
 
 
-def test_every_instance_is_a_host(training: Engines, queue: str, engine: str) -> None:
+def test_every_instance_is_a_host(training: Engines, queue: str) -> None:
     """One job to the outside: its hosts begin together, know each other, and each has files of its own."""
     gate = training.folder / "gate"
     groups = [
@@ -177,7 +178,8 @@ def test_every_instance_is_a_host(training: Engines, queue: str, engine: str) ->
         {"InstanceGroupName": "second", "InstanceType": "ml.m5.large", "InstanceCount": 2},
     ]
     names = [f"algo-{number}" for number in (1, 2, 3)]
-    job = training.job(HOSTS, queue, ResourceConfig={"InstanceGroups": groups})
+    variables = {"RESOLVES": "1"} if training.boxed else {}
+    job = training.job(HOSTS, queue, ResourceConfig={"InstanceGroups": groups}, variables=variables)
     for name in names:
         until(Path(f"{gate}.{name}").exists, f"{name} runs")
     seen = training.until(job, "RUNNING")

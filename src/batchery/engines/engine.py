@@ -71,6 +71,7 @@ class Container(Struct, frozen=True):
     # Of service jobs.
     forgiving: bool = False  # its end with 0 stops nobody, though it is essential
     hosts: tuple[tuple[str, str], ...] = ()  # (name, address) that it resolves beside what its host does
+    hosts_file: str = ""  # where an engine that finds the hosts' addresses by itself writes them
     on_host: "Container | None" = None  # what runs in its place as a process of the host, where the files differ
 
     @property

@@ -30,6 +30,7 @@ from batchery.engines import slurmstate
 from batchery.engines.slurmdriver import Driver, Refused, Unreachable
 from batchery.engines.slurmfiles import Spool
 from batchery.engines.slurmgang import Riders, gang_script
+from batchery.engines.slurmhosts import hosts_script
 from batchery.engines.slurmjobs import BEGINS, ENDED, WAITING, Attempt, killed_too_late
 from batchery.engines.slurmmissing import ABSENT_S, Search, is_expected
 from batchery.engines.slurmscript import batch_script
@@ -241,7 +242,7 @@ class Desk:
         self._interval = LOOK_S[0]
         first = group[0]
         try:
-            script = (gang_script if first.options.tasks > 1 else batch_script)(str(self.spool.root), name)
+            script = self._script(first, name)
             await self.driver.submit(name, first.meta["comment"], first.options, len(group), script)
         except Refused as error:
             await asyncio.to_thread(self._take_back, name, len(group))
@@ -261,6 +262,11 @@ class Desk:
             self._pause = REFUSED_S[0]
             for attempt in group:
                 self.words.attempts.pop(attempt.key, None)
+
+    def _script(self, attempt: Attempt, name: str) -> str:
+        if attempt.hosts:
+            return hosts_script(str(self.spool.root), name, self.nodes)
+        return (gang_script if attempt.options.tasks > 1 else batch_script)(str(self.spool.root), name)
 
     def _lay_out(self, name: str, group: list[Attempt]) -> None:
         for attempt in group:

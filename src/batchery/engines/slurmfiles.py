@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from batchery.engines.slurmhosts import FAR, FAR_NAME
 from batchery.engines.slurmpod import POD, POD_NAME
 from batchery.engines.slurmscript import WRAPPER, WRAPPER_NAME, meta_of
 
@@ -69,7 +70,7 @@ class Spool:
         """Make what is missing; the instance's name. Raises OSError."""
         for name in ("news", "sent", "run"):
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, text in ((WRAPPER_NAME, WRAPPER), (POD_NAME, POD)):
+        for name, text in ((WRAPPER_NAME, WRAPPER), (POD_NAME, POD), (FAR_NAME, FAR)):
             script = self.root / name
             if not script.exists():
                 part = script.with_suffix(".part")

@@ -17,7 +17,7 @@ from batchery.engines.podhost import Indexes
 from batchery.engines.room import Share
 from batchery.engines.slurmdriver import Options
 from batchery.engines.slurmfiles import Found
-from batchery.engines.slurmpod import Run, pod_text, told
+from batchery.engines.slurmpod import Run, apart, pod_text, told
 from batchery.engines.slurmscript import cannot_be_said, order_text
 from batchery.engines.slurmstate import Verdict, verdict
 from batchery.engines.ulimits import ulimits
@@ -109,6 +109,11 @@ class Attempt:
         return bool(self.meta.get("rider"))
 
     @property
+    def hosts(self) -> bool:
+        """Its containers have a task of their own each (slurmhosts.py)."""
+        return bool(self.meta.get("hosts"))
+
+    @property
     def row(self) -> tuple[str, int]:
         """Where Slurm lists the job that it is in."""
         return (self.submission, 0) if self.rider else self.where
@@ -179,7 +184,9 @@ def wants_slurms_word(found: Found, killed: str) -> bool:
 
 
 def largest(order: Order) -> Resources:
-    """What each task of its job takes: of a multi-node job as much as the largest node."""
+    """What each task of its job takes: of a multi-node job as much as the largest node, of a training job one host."""
+    if order.several and apart(order.containers):
+        return order.containers[0].resources
     if order.node is None:
         return order.resources
     nodes = order.node.nodes
@@ -199,19 +206,7 @@ def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> 
     if order.several:
         grace = POD_MARGIN_S + math.ceil(sum(one.stop_timeout for one in order.containers) / 1000)
     limit = math.ceil(order.timeout / 1000)
-    most = largest(order)
-    options = Options(
-        cpus=max(1, math.ceil(min(most.vcpus, order.pool_vcpus) / 1000)),
-        memory=min(most.memory, memory) if memory else most.memory,
-        gpus=most.gpus,
-        tasks=len(order.node.nodes) if order.node is not None else 1,
-        minutes=math.ceil((limit + grace + TIME_MARGIN_S) / 60) if limit and not order.several else 0,
-        partition=target.partition,
-        account=target.account,
-        qos=target.qos,
-        constraint=target.constraint,
-        extra=tuple(target.options),
-    )
+    options = _options(order, target, limit + grace, memory)
     meta = {
         "key": list(order.key),
         "task": order.task_id,
@@ -232,10 +227,31 @@ def attempt_of(order: Order, settings: Slurm, process: Process, memory: int) -> 
         if any("\0" in text for run in runs for text in (*run.argv, *run.environment, *run.environment.values())):
             return Attempt(meta), cannot_start(argv, container.image, 22)
         meta["containers"] = [_told_of(run) for run in runs]
+        if apart(order.containers):
+            meta["gang"] = meta["hosts"] = True
         return Attempt(meta, pod_text(meta, runs, process.prolog, limit)), ""
     words = cannot_be_said(argv, environment, container.image)
     text = "" if words else order_text(meta, argv, environment, process.prolog, ulimits(container.spec))
     return Attempt(meta, text), words
+
+
+def _options(order: Order, target: SlurmTarget, seconds: int, memory: int) -> Options:
+    """``seconds``: until its own limit has ended it; ``memory``: of the largest node."""
+    most, tasks = largest(order), len(order.node.nodes) if order.node is not None else 1
+    if order.several and apart(order.containers):
+        tasks = len(order.containers)
+    return Options(
+        cpus=max(1, math.ceil(min(most.vcpus, order.pool_vcpus) / 1000)),
+        memory=min(most.memory, memory) if memory else most.memory,
+        gpus=most.gpus,
+        tasks=tasks,
+        minutes=math.ceil((seconds + TIME_MARGIN_S) / 60) if order.timeout and not order.several else 0,
+        partition=target.partition,
+        account=target.account,
+        qos=target.qos,
+        constraint=target.constraint,
+        extra=tuple(target.options),
+    )
 
 
 def _run(one: Container, order: Order, target: SlurmTarget, process: Process) -> Run:

@@ -14,7 +14,7 @@ script that was killed; what had begun was killed with it. A file ``hurry`` mean
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from batchery.core.model import ContainerEnd
@@ -24,7 +24,29 @@ from batchery.engines.slurmscript import command_words, environment_lines, head_
 
 KILLED: Final = 137
 
-POD: Final = r"""# Batchery's pod script: runs the containers of one attempt. Made by the server; changes here are lost.
+#: Shell functions: a process of its own becomes a container. The caller says what is done when it does.
+BECOME: Final = r"""_b_fail() { # NUMBER WORDS
+  echo "$2" >"../failed.$1"
+  exit 127
+}
+_b_become() { # NUMBER: in a process of its own, which becomes the container
+  _b_phase=pod _b_number=$1
+  eval "_b_log=\$_log_$1"
+  unset OLDPWD PWD
+  . ../order
+  case $1 in
+    */*) [ -e "$1" ] || _b_fail "$_b_number" 'no such file or directory'
+      [ -f "$1" ] && [ -x "$1" ] || _b_fail "$_b_number" 'permission denied' ;;
+    *) command -v "$1" >/dev/null || _b_fail "$_b_number" 'no such file or directory' ;;
+  esac
+  exec </dev/null >>"$_b_log" 2>&1
+  _b_has_begun "$_b_number"
+  exec $_b_setsid "$@"
+}
+"""
+
+POD: Final = (
+    r"""# Batchery's pod script: runs the containers of one attempt. Made by the server; changes here are lost.
 _b_at=$1 _b_news=$2 _b_node=$3 _b_job=$4 _b_wrapper=$5 _b_limit=$6
 exec 2>/dev/null
 mkfifo ../fifo
@@ -46,32 +68,47 @@ _b_clock() { # SECONDS WORDS: a line of these in so many seconds
   _b_clocks="$_b_clocks $!"
 }
 _b_signal() { # NAME NUMBER
+  if [ -n "$_b_hosts" ] && [ "$2" != 0 ]; then : >"../$1.$2"; return; fi
   eval "_b_p=\$_p_$2"
   [ -n "$_b_p" ] || return 0
   kill -"$1" -"$_b_p" || kill -"$1" "$_b_p"
 }
-_b_fail() { # NUMBER WORDS
-  echo "$2" >"../failed.$1"
-  exit 127
-}
-_b_become() { # NUMBER: in a process of its own, which becomes the container
-  _b_phase=pod _b_number=$1
-  eval "_b_log=\$_log_$1"
-  unset OLDPWD PWD
-  . ../order
-  case $1 in
-    */*) [ -e "$1" ] || _b_fail "$_b_number" 'no such file or directory'
-      [ -f "$1" ] && [ -x "$1" ] || _b_fail "$_b_number" 'permission denied' ;;
-    *) command -v "$1" >/dev/null || _b_fail "$_b_number" 'no such file or directory' ;;
-  esac
-  exec </dev/null >>"$_b_log" 2>&1
-  echo "begun $_b_number" >&3
+"""
+    + BECOME
+    + r"""
+_b_has_begun() { echo "begun $1" >&3; exec 3>&-; }
+_b_far() { # NUMBER: a container of another task of this job (slurmhosts.py); this is what waits for it
+  : >"../go.$1"
+  until [ -e "../begun.$1" ] || [ -s "../code.$1" ]; do sleep 0.2; done
+  [ ! -e "../begun.$1" ] || echo "begun $1" >&3
   exec 3>&-
-  exec $_b_setsid "$@"
+  until [ -s "../code.$1" ]; do sleep 0.2; done
+  read -r _b_code <"../code.$1"
+  exit "$_b_code"
+}
+_b_meet() { # all tasks have said where they are: every host is told
+  _b_i=0
+  while [ "$_b_i" -lt "$_b_n" ]; do
+    until [ -s "../host.$_b_i" ] || [ -e ../kill ]; do sleep 0.2; done
+    _b_i=$((_b_i + 1))
+  done
+  [ ! -e ../kill ] || { _b_stopping=1; return; }
+  _b_i=0
+  while [ "$_b_i" -lt "$_b_n" ]; do
+    eval "_b_x=\$_hosts_$_b_i"
+    _b_j=0
+    while [ "$_b_j" -lt "$_b_n" ]; do
+      eval "_b_nj=\$_name_$_b_j"
+      read -r _b_y <"../host.$_b_j"
+      echo "$_b_y $_b_nj"
+      _b_j=$((_b_j + 1))
+    done >"$_b_x"
+    _b_i=$((_b_i + 1))
+  done
 }
 _b_live() { # NUMBER
   trap : TERM URG
-  (trap - TERM URG; _b_become "$1") &
+  if [ -n "$_b_hosts" ] && [ "$1" != 0 ]; then (trap '' TERM; _b_far "$1") & else (trap - TERM URG; _b_become "$1") & fi
   _b_p=$!
   echo "pid $1 $_b_p" >&3
   _b_code=
@@ -169,6 +206,7 @@ _b_step() {
   esac
 }
 
+[ -z "$_b_hosts" ] || _b_meet
 _b_step
 while :; do
   case $_b_all in *[WBR]*) ;; *) break ;; esac
@@ -201,11 +239,15 @@ for _b_p in $_b_clocks; do kill -KILL -"$_b_p" || kill -KILL "$_b_p"; done
 if [ -n "$_b_broken" ]; then _b_say 'closed START_FAILED'; else _b_say 'closed EXIT'; fi
 exit 0
 """
+)
 
 #: As of the wrapper: its name changes with its text.
 POD_NAME: Final = f"pod-{hashlib.sha256(POD.encode()).hexdigest()[:12]}"
 
 _ERRORS: Final = {"no such file or directory": 2, "permission denied": 13}
+
+#: What a host is told of its own address.
+ADDRESS: Final = "BATCHERY_NODE_IPV4_ADDRESS"
 
 
 class Run(NamedTuple):
@@ -215,6 +257,11 @@ class Run(NamedTuple):
     argv: Sequence[str]
     environment: Mapping[str, str]
     limits: Sequence[tuple[str, int, int]] = ()
+
+
+def apart(containers: Iterable[Container]) -> bool:
+    """Whether each has a task of the job to itself (slurmhosts.py)."""
+    return all(one.hosts_file for one in containers)
 
 
 def pod_text(meta: Mapping[str, Any], runs: Sequence[Run], prolog: Sequence[str], limit: int) -> str:
@@ -228,13 +275,15 @@ def pod_text(meta: Mapping[str, Any], runs: Sequence[Run], prolog: Sequence[str]
     lines += ["job)", "_b_pod=1", start, "table)", *_table(runs), ";;", "pod)", "case $_b_number in"]
     for number, run in enumerate(runs):
         lines += [f"{number})", *environment_lines(run.environment, run.limits)]
+        if run.container.hosts_file:
+            lines.append(f'read -r {ADDRESS} <"$_b_at/host.{number}"; export {ADDRESS}')
         lines.append(f"set -- {command_words(run.argv, run.environment)} ;;")
     return "\n".join([*lines, "esac ;;", "esac"]) + "\n"
 
 
 def _table(runs: Sequence[Run]) -> list[str]:
     numbers = {run.container.name: number for number, run in enumerate(runs)}
-    lines = [f"_b_n={len(runs)}"]
+    lines = [f"_b_n={len(runs)}", f"_b_hosts={'1' if apart(run.container for run in runs) else ''}"]
     for number, run in enumerate(runs):
         one = run.container
         after = " ".join(f"{numbers[name]}:{condition}" for name, condition in one.after)
@@ -247,6 +296,7 @@ def _table(runs: Sequence[Run]) -> list[str]:
             ("start", f"{one.start_timeout / 1000:g}"),
             ("stop", f"{one.stop_timeout / 1000:g}"),
             ("log", one.log_path),
+            ("hosts", one.hosts_file),
         ):
             lines.append(f"_{name}_{number}={quote(value)}")
     return lines

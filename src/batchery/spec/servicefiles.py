@@ -33,10 +33,11 @@ FAILURE_CHARS: Final = 1024
 WRITTEN: Final = ("model", "output", "output/data", "checkpoints")  #: by the job
 FOLDERS: Final = ("input/config", "input/data", "code", *WRITTEN)
 CONFIG: Final = "input/config"
+HOSTS: Final = f"{CONFIG}/hosts"
 
 
 class Host(NamedTuple):
-    """One instance of a job. ``address``: "" where it is known only when the host runs."""
+    """One instance of a job. ``address``: "" where it is known only when the host runs, and written then."""
 
     name: str
     group: Group
@@ -122,8 +123,8 @@ def files_of(
         texts[f"{ml}/{CONFIG}/hyperparameters.json"] = as_json(payload.hyper_parameters)
         texts[f"{ml}/{CONFIG}/resourceconfig.json"] = as_json(_resources(one))
         texts[f"{ml}/{CONFIG}/inputdataconfig.json"] = as_json(_inputs(payload))
-        if len(one.each) > 1:
-            texts[f"{ml}/{CONFIG}/hosts"] = "".join(f"{host.address} {host.name}\n" for host in one.each)
+        if len(one.each) > 1 and one.current.address:
+            texts[f"{ml}/{HOSTS}"] = "".join(f"{host.address} {host.name}\n" for host in one.each)
         if in_containers:
             folders += [f"{one.base}{CHANNELS}/{name}" for name in channels]
         links.update({f"{ml}/input/data/{name}": where for name, where in channels.items()})
@@ -160,7 +161,7 @@ def variables_of(payload: Payload, ml: str, channels: Mapping[str, str], hosts: 
     for name, value in payload.hyper_parameters.items():
         found[f"SM_HP_{name.upper().replace('-', '_')}"] = value
     if len(hosts.each) > 1:
-        found["BATCHERY_HOSTS_FILE"] = f"{ml}/{CONFIG}/hosts"
+        found["BATCHERY_HOSTS_FILE"] = f"{ml}/{HOSTS}"
         found["BATCHERY_NODE_IPV4_ADDRESS"] = here.address
     return found
 

@@ -33,6 +33,7 @@ from batchery.spec.podorder import encoded
 from batchery.spec.service import Payload, payload_of, request_of, template_of
 from batchery.spec.servicefiles import (
     CHANNELS,
+    HOSTS,
     ML,
     REQUEST,
     Files,
@@ -44,6 +45,7 @@ from batchery.spec.servicefiles import (
 )
 from batchery.spec.variables import batch_variables
 
+CLUSTER: Final = "slurm"  #: which finds out by itself where hosts are
 BOXES: Final = ("docker", "podman")
 MOUNTS: Final = "{mounts}"  #: a word of [slurm] container
 _NO_LIMITS: Final = Limits(service_bytes=1 << 30, nodes=1 << 30)
@@ -97,9 +99,9 @@ def service_order(
     channels = channels_of(payload, config.services.data)
     here = _Here(attempt, job, payload, template, config, root, logs_dir, channels, given, batch)
     boxed = in_containers(config, environment.name)
-    each = hosts_of(payload, addresses)
-    several = len(each) > 1
-    hosts = [Hosts(each, one, "eth0" if _apart(config) and not several else "lo") for one in each]
+    several = len(addresses) > 1
+    each = hosts_of(payload, [""] * len(addresses) if config.engine == CLUSTER else addresses)
+    hosts = [Hosts(each, one, _interface(config, several)) for one in each]
     containers = tuple(_container(here, one, boxed) for one in hosts)
     if config.engine in BOXES and not several:
         containers = (replace(containers[0], on_host=_container(here, hosts[0], False)),)
@@ -112,7 +114,7 @@ def service_order(
         pool_vcpus=most_of(environment, job.shape.unit),
         environment_name=environment.name,
         timeout=job.shape.timeout,
-        address=each[0].address,
+        address=each[0].address if several else "",
         several=several,
         sharing=Sharing(net="task" if several and _apart(config) else ""),
         engine=config.engine,
@@ -123,12 +125,17 @@ def service_order(
 def in_containers(config: Config, environment: str) -> bool:
     """Whether jobs of this service environment (its name) find /opt/ml."""
     target = first_fit(config.slurm.environments, environment) or config.slurm
-    return config.engine in BOXES or (config.engine == "slurm" and MOUNTS in target.container)
+    return config.engine in BOXES or (config.engine == CLUSTER and MOUNTS in target.container)
 
 
 def _apart(config: Config) -> bool:
     """Containers with networks of their own: then all hosts of a job share one."""
     return config.engine in BOXES and config.container.network != "host"
+
+
+def _interface(config: Config, several: bool) -> str:
+    """The network by which hosts reach each other."""
+    return "eth0" if config.engine == CLUSTER or (_apart(config) and not several) else "lo"
 
 
 def _container(here: _Here, hosts: Hosts, boxed: bool) -> Container:
@@ -163,20 +170,19 @@ def _container(here: _Here, hosts: Hosts, boxed: bool) -> Container:
         stop_timeout=here.template.stop_timeout * 1000,
         spec=_mounts(base, here.channels, here.config) if boxed else "{}",
         forgiving=several,
-        hosts=tuple((host.name, host.address) for host in hosts.each) if several and boxed else (),
+        hosts=tuple((host.name, host.address) for host in hosts.each if host.address) if several and boxed else (),
+        hosts_file=str(base / "ml" / HOSTS) if several and here.config.engine == CLUSTER else "",
     )
 
 
 def _share(here: _Here, count: int) -> Resources:
-    """What one host has of what was granted."""
+    """What one host has of what was granted: on a cluster as much as a node has at most, else its part of the host."""
     granted = here.attempt.resources
     if count == 1:
         return granted
     asked = here.job.shape.resources
-    return Resources(
-        *(min(asked.vcpus // count, granted.vcpus), min(asked.memory // count, granted.memory)),
-        min(asked.gpus // count, granted.gpus),
-    )
+    most = granted if here.config.engine == CLUSTER else Resources(*(value // count for value in granted))
+    return Resources(asked.vcpus // count, min(asked.memory // count, most.memory), min(asked.gpus // count, most.gpus))
 
 
 def _argv(here: _Here, words: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

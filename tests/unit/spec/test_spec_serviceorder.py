@@ -137,7 +137,7 @@ def test_every_instance_is_a_host_with_files_and_an_address_of_its_own() -> None
         (True, True, True, None)
     ] * 3
     second = order.containers[1]
-    assert second.resources == Resources(1000, 100, 1)
+    assert second.resources == Resources(1000, 83, 0)  # the host has less than they ask for: each has its part
     assert second.stop_timeout == 7000
     assert second.hosts == tuple(zip(names, ("127.1.0.0", "127.1.0.1", "127.1.0.2"), strict=True))
     assert second.environment["BATCHERY_NODE_IPV4_ADDRESS"] == "127.1.0.1"
@@ -158,3 +158,27 @@ def test_hosts_that_are_not_on_the_hosts_network_share_one() -> None:
     assert one.sharing.net == ""
     assert json.loads(files.texts["ml/input/config/resourceconfig.json"])["network_interface_name"] == "eth0"
     assert composed(engine("process", container=Settings(network="bridge")), 2)[0].sharing.net == ""
+
+
+def test_on_a_cluster_hosts_are_anywhere_and_say_where_when_they_run() -> None:
+    words = ["podman", "run", "{environment}", "{mounts}", "{image}"]
+    config = engine("slurm", Service(memory=100, gpus=1), slurm=Slurm(container=words))
+    order, files = composed(config, 2, Resources(2000, 150, 1))
+    second = order.containers[1]
+    assert (order.address, second.hosts) == ("", ())
+    assert second.hosts_file == f"{ROOT}/algo-2/ml/input/config/hosts"
+    assert second.environment["BATCHERY_HOSTS_FILE"] == "/opt/ml/input/config/hosts"
+    assert second.environment["BATCHERY_NODE_IPV4_ADDRESS"] == ""
+    assert second.resources == Resources(1000, 100, 1)  # as much as the largest node has, not as all of them together
+    assert not any(name.endswith("/hosts") for name in files.texts)
+    assert json.loads(files.texts["ml/input/config/resourceconfig.json"])["network_interface_name"] == "eth0"
+    alone, _ = composed(config)
+    assert (alone.address, alone.containers[0].hosts_file) == ("", "")
+
+
+def test_an_environment_that_says_single_has_one_host_whatever_the_count() -> None:
+    order, files = composed(engine("process", Service(single=True)), 3)
+    (container,) = order.containers
+    assert (container.name, container.resources.vcpus, order.several) == ("default", 3000, False)
+    assert (container.environment["SM_INSTANCE_COUNT"], container.environment["SM_HOSTS"]) == ("3", '["algo-1"]')
+    assert not any(name.startswith("algo") for name in files.folders)
