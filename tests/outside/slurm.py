@@ -91,7 +91,7 @@ class Cluster:
                     environ, comm = (proc / "environ").read_bytes(), (proc / "comm").read_text().strip()
                     line = (proc / "cmdline").read_bytes()
                     step = comm == "slurmstepd" and conf in environ and node.encode() in line + environ
-                    wrapper = b"/wrapper-" in line and f"\0{node}\0".encode() in line
+                    wrapper = (b"/wrapper-" in line or b"/host-" in line) and f"\0{node}\0".encode() in line
                     if step or wrapper or (mine in environ and b"BATCHERY_ATTEMPT" in environ):
                         found.append(int(proc.name))
             except OSError:

@@ -47,7 +47,8 @@ def gang_script(shared: str, submission: str) -> str:
     )
     return (
         "#!/bin/sh\n"
-        'exec srun --kill-on-bad-exit=0 --wait=0 --mpi=none --cpu-bind=none --cpus-per-task="$SLURM_CPUS_PER_TASK" '
+        "exec srun --kill-on-bad-exit=0 --wait=0 --mpi=none --cpu-bind=none "
+        '--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" '  # slurmrestd's jobs have it only above 1
         f"--export=ALL --input=none --output=/dev/null --error=/dev/null /bin/sh -c {quote(task)}\n"
     )
 
