@@ -222,19 +222,19 @@ class Quotas:
         job = self.jobs[key.job]
         share, unit, words = job.share, job.shape.unit, self.victims[key]
         limit, first = self._limit(share, unit), fronts.get(share)
+        left = self._in_use(unit, share, self.going) + self._size(job.id)
+        own = share in served and first is not None and left + self._size(first) > limit
+        assert scarce or own, f"{key}: need not have been preempted"
         if words.startswith(IN_SHARE):
             assert self.shares[share].in_share, f"{key}: {share} has no in-share preemption"
             assert first is not None, f"{key}: preempted by nobody in {share}"
             assert self.priority[first] > self.priority[job.id], f"{key}: preempted by no higher priority"
             assert share in served, f"{key}: preempted in vain"
-            left = self._in_use(unit, share, self.going) + self._size(job.id)
-            assert scarce or left + self._size(first) > limit, f"{key}: need not have been preempted"
         else:
             assert words.startswith(CROSS), f"{key}: {words}"
             before = self._in_use(unit, share, self.going) + together
             assert before > limit, f"{key}: {share} has borrowed nothing"
             assert served - {share}, f"{key}: preempted in vain"
-            assert scarce, f"{key}: need not have been preempted"
 
     def _attempt_ended(self, change: AttemptEnded) -> None:
         key, job = change.key, self.jobs[change.key.job]

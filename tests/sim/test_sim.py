@@ -28,9 +28,10 @@ def test_histories_on_sqlite(first: int) -> None:
             run(seed, sqlite=True)
 
 
-@pytest.mark.parametrize("seed", [5113])
+@pytest.mark.parametrize("seed", [5113, 402506])
 def test_histories_that_found_a_fault(seed: int) -> None:
-    """5113: a gang whose end was decided was terminated before it was closed, and had two reasons."""
+    """5113: a gang whose end was decided was terminated before it was closed, and had two reasons.
+    402506: a victim was spared on whose leaving another of its share relied, for whom a third was preempted in vain."""
     with naming(seed):
         run(seed, sqlite=True)
 

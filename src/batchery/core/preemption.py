@@ -49,6 +49,7 @@ class _Preemption:
         self.used, self.taken = dict(order.used), dict(room.pools)
         self.memory = {name: free.memory for name, free in room.sites.items()}
         self.gpus = {name: free.gpus for name, free in room.sites.items()}
+        self.claimed: set[Place] = set()
         self.mine: dict[Place, list[Attempt]] = {}
         for attempt in self.world.live.values():
             if to_be_killed(self.world, attempt):
@@ -86,6 +87,7 @@ class _Preemption:
 
     def _claim(self, environment: Environment, lane: Lane, hosted: bool) -> None:
         place, pool = (lane.share, lane.demand.unit), pool_of(environment, lane.demand.unit)
+        self.claimed.add(place)
         self.used[place] = self.used.get(place, 0) + lane.demand.resources.vcpus
         self.taken[pool] = self.taken.get(pool, 0) + lane.demand.resources.vcpus
         if hosted:
@@ -99,7 +101,7 @@ class _Preemption:
         need, place = victim.attempt.resources, self._place(victim.attempt)
         environment = self.world.environments[victim.attempt.environment]
         pool, site = pool_of(environment, place[1]), self.world.site_of[environment.arn]
-        over = self.used[place] + need.vcpus - self.order.limit(place) if victim.words == IN_SHARE else 0
+        over = self.used[place] + need.vcpus - self.order.limit(place) if place in self.claimed else 0
         short = self.taken[pool] + need.vcpus - most_of(environment, place[1])
         queues = sites.of(self.world, environment.arn).capacity.queues
         hosts = queues or (need.memory <= self.memory[site] and need.gpus <= self.gpus[site])

@@ -68,6 +68,20 @@ def test_nobody_is_spared_whose_memory_others_need(batches: Make, memory: int, s
     assert doomed(batch) == ({large} if spared else {small, large})
 
 
+def test_nobody_is_spared_whose_share_another_of_it_has_claimed(batch: Batch) -> None:
+    queue = quota_queue(batch, 6)
+    for name, most in (("any", 1), ("brief", 1), ("half", 2), ("keep", 2), ("lend", 2)):
+        borrows = name in ("any", "brief")
+        share(batch, queue, name, most, BORROW if borrows else LEND, in_share=name == "brief")
+    brief = [train(batch, queue, share="brief") for _ in range(2)]
+    large = train(batch, queue, 2, share="any", priority=9)
+    for _ in range(2):
+        train(batch, queue, share="keep")
+    waits = [wish(batch, queue, share=name, priority=3 * (name == "brief")) for name in ("half", "lend", "brief")]
+    batch.send(*waits)
+    assert doomed(batch) == {*brief, large}
+
+
 def test_a_share_s_own_limit_makes_lower_priorities_give_way_though_there_is_room(batch: Batch) -> None:
     queue = quota_queue(batch, 8)
     share(batch, queue, "a", 2, LEND, in_share=True)
