@@ -37,11 +37,12 @@ def pipeline(own_server: Callable[..., Server], tmp_path: Path) -> Pipeline:
     return made
 
 
-#: The main node says its address, and the one at which it was called.
+#: The main node says its address, and the one at which it was called. Its nc has an input without an end, which the
+#: caller's would take for the end of the call.
 NODES = """
 main=$AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS
 if [ "$main" ]; then until echo "$main" | nc "$main" 5011; do sleep 0.1; done
-else hostname -i; nc -l -p 5011; fi
+else hostname -i; mkfifo /open; nc -l -p 5011 <>/open; fi
 """
 
 
@@ -85,7 +86,7 @@ def test_jobs_on_a_bridge_reach_the_server_with_keys_of_their_role_and_nodes_eac
 #: algo-1 hears what algo-2 says to it by its name.
 TALK = """
 set -e
-if [ "$SM_CURRENT_HOST" = algo-1 ]; then nc -l -p 5010 >"$SM_MODEL_DIR/heard"
+if [ "$SM_CURRENT_HOST" = algo-1 ]; then mkfifo /open; nc -l -p 5010 <>/open >"$SM_MODEL_DIR/heard"
 else until echo hello | nc algo-1 5010; do sleep 0.1; done; fi
 readlink /proc/self/ns/net >"$SM_MODEL_DIR/space"
 """

@@ -378,11 +378,13 @@ def test_jobs_of_another_user_have_directories_where_that_user_can_come(
 ) -> None:
     training = Training(own_server("kill_grace = 2", "user = 'nobody'\n"), tmp_path)
     queue = training.service_queue(training.service_environment())
-    script = 'id -un > "$SM_MODEL_DIR/user"; printf "of %s" "$SM_CURRENT_HOST" > "$SM_OUTPUT_DIR/failure"; exit 2'
+    script = """
+[ "$SM_CURRENT_HOST" = algo-1 ] || exec sleep 600
+id -un > "$SM_MODEL_DIR/user"; printf "of %s" "$SM_CURRENT_HOST" > "$SM_OUTPUT_DIR/failure"; exit 2"""
     algorithm = {"TrainingImage": "any", "ContainerEntrypoint": ["sh", "-c", script]}
     job = training.train(queue, training.payload(2, AlgorithmSpecification=algorithm))
     reason = training.until(job, "FAILED")["statusReason"]
-    assert reason.startswith("Received status from SageMaker: AlgorithmError: of algo-")
+    assert reason == "Received status from SageMaker: AlgorithmError: of algo-1, exit code: 2"
     root = root_of(Config(data=str(training.server.folder / "data"), process=Process(user="nobody")))
     try:
         assert {path.read_text() for path in root.glob("??/*/ml/model/user")} == {"nobody\n"}

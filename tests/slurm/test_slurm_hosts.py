@@ -46,7 +46,7 @@ async def test_hosts_go_on_without_a_server_and_are_ended_by_the_next(rig):
     await rig.connect()
     await rig.truth(lambda: len(rig.of(hosts.order, Started)) > 1, "it is told again")
     assert rig.of(hosts.order, Started)[-1].address == "127.0.0.1"  # of the first one's node
-    assert {place.read_text() for place in hosts.places} == {"n1\n", "n2\n"}
+    assert len({place.read_text() for place in hosts.places}) == 2  # a node for each
     await rig.engine.kill([hosts.order.key], 10_000)
     (end,) = await rig.ends(hosts.order)
     assert end.cause == TERMINATED

@@ -11,7 +11,7 @@ From the wrapper on a node is an attempt like any other: claim, news, exit, kill
 to end by SIGURG to the tasks of its job, which means something only to the wrapper that finds a file ``kill``; and
 Slurm lists the job alone, so that a node whose job is gone is lost.
 
-srun has to be on the nodes for this, beside sh.
+srun and scancel have to be on the nodes for this, beside sh.
 """
 
 import time
@@ -24,6 +24,7 @@ from batchery.engines.engine import Node
 from batchery.engines.slurmjobs import ENDED, Attempt
 from batchery.engines.slurmscript import WRAPPER_NAME, quote
 from batchery.engines.slurmstate import OVER, Listing
+from batchery.engines.slurmstep import step_script
 
 LOOK_S: Final = 0.2  #: between two looks of a task for its attempt
 GONE_S: Final = 5.0  #: the job of a node is not there for so long: the node is lost
@@ -45,12 +46,7 @@ def gang_script(shared: str, submission: str) -> str:
         f'/bin/sh {quote(f"{shared}/{WRAPPER_NAME}")} "$at" {quote(f"{shared}/news")} '
         '"$SLURM_JOB_ID" "$SLURMD_NODENAME" "${CUDA_VISIBLE_DEVICES-}"'
     )
-    return (
-        "#!/bin/sh\n"
-        "exec srun --kill-on-bad-exit=0 --wait=0 --mpi=none --cpu-bind=none "
-        '--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" '  # slurmrestd's jobs have it only above 1
-        f"--export=ALL --input=none --output=/dev/null --error=/dev/null /bin/sh -c {quote(task)}\n"
-    )
+    return step_script(task, kill_on_bad_exit=0)
 
 
 class Riders:

@@ -17,7 +17,7 @@ over, or gone, ends its container and itself; of a job that Slurm made twice the
 task that is killed takes the job along (`--kill-on-bad-exit`), and so does a node that is lost: then the attempt has
 lost its host.
 
-srun has to be on the nodes for this, beside sh.
+srun and scancel have to be on the nodes for this, beside sh.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from typing import Final
 from batchery.engines.slurmpod import BECOME
 from batchery.engines.slurmscript import WRAPPER_NAME, quote
 from batchery.engines.slurmstate import Node
+from batchery.engines.slurmstep import step_script
 
 LOOK_S: Final = 0.2  #: between two looks of a task for what it is to do
 
@@ -91,9 +92,4 @@ def hosts_script(shared: str, submission: str, nodes: Iterable[Node]) -> str:
         f'else exec {clean} {quote(f"{shared}/{FAR_NAME}")} "$at" "$SLURM_PROCID" "${{CUDA_VISIBLE_DEVICES-}}" '
         '"$SLURM_JOB_ID" "$SLURMD_NODENAME"; fi'
     )
-    return (
-        "#!/bin/sh\n"
-        "exec srun --kill-on-bad-exit=1 --wait=0 --mpi=none --cpu-bind=none "
-        '--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" '  # slurmrestd's jobs have it only above 1
-        f"--export=ALL --input=none --output=/dev/null --error=/dev/null /bin/sh -c {quote(task)}\n"
-    )
+    return step_script(task, kill_on_bad_exit=1)
