@@ -1,5 +1,6 @@
 """`batchery logs`: what a job printed, live with --follow. CloudWatch Logs' GetLogEvents underneath."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -14,6 +15,7 @@ from batchery.cli.target import find
 from batchery.client import Client, ServiceError
 
 GROUP: Final = "/aws/batch/job"
+TRAINING: Final = "/aws/sagemaker/TrainingJobs"
 POLL_SECONDS: Final = 0.25
 ENDED: Final = ("SUCCEEDED", "FAILED")
 Json = dict[str, Any]
@@ -28,7 +30,8 @@ Json = dict[str, Any]
 def command(options: tuple[str, str], job: str, follow: bool, attempt: int | None, timestamps: bool) -> None:
     """Show the output of a job: stdout and stderr as they came.
 
-    JOB is an id (ID:INDEX for a child of an array), its beginning, or a job's name (the newest of that name).
+    JOB is an id (ID:INDEX for a child of an array), its beginning, or a job's name (the newest of that name); of a
+    service job its id, and the output is of its first host.
 
     \b
     Examples:
@@ -76,13 +79,30 @@ def read(
 
 def describe(client: Client, ref: str) -> Json:
     """The job, which must not be an array. Raises Problem."""
-    found: list[Json] = client.batch("DescribeJobs", jobs=[ref])["jobs"]
+    found: list[Json] = client.batch("DescribeJobs", jobs=[ref])["jobs"] or _service_job(client, ref)
     if not found:
         raise Problem(f"There is no job {ref} here. `batchery jobs` lists them.", NOT_FOUND)
     size = found[0].get("arrayProperties", {}).get("size")
     if size:
         raise Problem(f"{ref} is an array of {size}: each child has output of its own, as {ref}:0.", NOT_FOUND)
     return found[0]
+
+
+def _service_job(client: Client, ref: str) -> list[Json]:
+    """The service job, with the members of a job that are read here; [] if there is none."""
+    try:
+        job = client.batch("DescribeServiceJob", jobId=ref)
+    except ServiceError:
+        return []
+    name = json.loads(job["serviceRequestPayload"]).get("TrainingJobName") or job["jobName"]
+
+    def container(attempt: Json) -> Json:
+        task = str(attempt.get("serviceResourceId", {}).get("value", ""))[-32:]
+        options = {"options": {"awslogs-group": TRAINING}}
+        return {"logStreamName": f"{name}/algo-1/{task}" if task else "", "logConfiguration": options}
+
+    attempts = [{"container": container(attempt)} for attempt in job.get("attempts", [])]
+    return [{**job, "attempts": attempts, "container": container(job.get("latestAttempt", {}))}]
 
 
 def streams_of(job: Json) -> Iterator[tuple[int, str]]:

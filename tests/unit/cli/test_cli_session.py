@@ -151,6 +151,25 @@ def test_nobody_answers() -> None:
     assert CliRunner().invoke(main, ["--url", "nonsense", "jobs"]).exit_code == 3
 
 
+def test_output_of_a_service_job(cli: Cli, batch: Any, eventually: Eventually) -> None:
+    _quota_managed(batch, eventually)
+    payload = {
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2},
+        "AlgorithmSpecification": {"ContainerEntrypoint": ["sh", "-c", "echo I am $SM_CURRENT_HOST"]},
+    }
+    job = batch.submit_service_job(
+        jobName="first",
+        jobQueue="trains",
+        serviceJobType="SAGEMAKER_TRAINING",
+        quotaShareName="blue",
+        serviceRequestPayload=json.dumps(payload),
+    )["jobId"]
+    assert cli("logs", "--follow", job).output == "I am algo-1\n"
+    eventually(lambda: batch.describe_service_job(jobId=job)["status"] == "SUCCEEDED", "the job ended")
+    assert cli("logs", job, "--attempt", "1").output == "I am algo-1\n"
+    assert cli("logs", job, "--attempt", "2").exit_code == 4
+
+
 def test_reset_leaves_nothing(
     batchery: Batchery, batch: Any, submit: Callable[..., str], eventually: Eventually
 ) -> None:
