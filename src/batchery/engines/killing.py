@@ -36,6 +36,8 @@ def signal_trees(attempts: Sequence[Attempt], number: signal.Signals) -> None:
 def kill_rest(attempt: Attempt, strays: Strays, mains: Container[int]) -> bool:
     """Its main process is gone: SIGKILL to what is alive of it. False if nothing was."""
     alive = census.signal_group(attempt.pid, signal.SIGKILL) if attempt.pid else False
+    if attempt.adopted and alive:
+        alive = _alive_in(attempt.pid)
     if attempt.cgroup is not None and attempt.cgroup.pids():
         attempt.cgroup.kill()
         return True
@@ -49,3 +51,10 @@ def kill_rest(attempt: Attempt, strays: Strays, mains: Container[int]) -> bool:
     for stat in rest:
         census.send(stat, signal.SIGKILL)
     return alive or bool(rest)
+
+
+def _alive_in(group: int) -> bool:
+    """Whether more than zombies is there: of an agent and a reaper that were both killed the first process of the
+    machine inherits them, and in a container that one may never wait for them."""
+    everybody = census.everybody()
+    return not everybody or any(stat.group == group for stat in everybody)
