@@ -92,6 +92,12 @@ class Call(Struct):
             if verdict != ALLOW:
                 raise self._denial(action, arn, verdict)
 
+    def allow_making(self, action: str, arn: str, tags: object) -> None:
+        """Of what is made, and for which TagResource has to be allowed as well if it is made with ``tags``."""
+        self.allow(action, arn)
+        if tags:
+            self.allow("batch:TagResource", arn)
+
     def _denial(self, action: str, arn: str, verdict: str) -> ApiError:
         why = (
             "with an explicit deny in an identity-based policy"

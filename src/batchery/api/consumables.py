@@ -43,9 +43,7 @@ async def create_consumable_resource(
 ) -> CreateConsumableResourceResponse:
     name, limits = ask.consumable_resource_name, call.service.config.limits
     arn = consumable_arn(call.realm, name)
-    call.allow("batch:CreateConsumableResource", arn)
-    if ask.tags:
-        call.allow("batch:TagResource", arn)
+    call.allow_making("batch:CreateConsumableResource", arn, ask.tags)
     if NAME.fullmatch(name) is None:
         raise call.refuse("ConsumableResource name should match a valid pattern.")
     kind = ask.resource_type or REPLENISHABLE

@@ -34,9 +34,7 @@ async def register_job_definition(call: Call, ask: RegisterJobDefinitionRequest)
     """The same content again is a new revision; revisions are never given twice."""
     name = ask.job_definition_name
     arn = definition_arn(call.realm, name)
-    call.allow("batch:RegisterJobDefinition", arn)
-    if ask.tags:
-        call.allow("batch:TagResource", arn)
+    call.allow_making("batch:RegisterJobDefinition", arn, ask.tags)
     check_registration(ask, call.service.config.limits)
     check_tags(call, ask.tags)
     units(call, (1, ask.consumable_resource_properties))

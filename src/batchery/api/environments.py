@@ -63,9 +63,7 @@ async def create_compute_environment(
 ) -> CreateComputeEnvironmentResponse:
     name = ask.compute_environment_name
     arn = environment_arn(call.realm, name)
-    call.allow("batch:CreateComputeEnvironment", arn)
-    if ask.tags:
-        call.allow("batch:TagResource", arn)
+    call.allow_making("batch:CreateComputeEnvironment", arn, ask.tags)
     resources = None if ask.type == UNMANAGED else ask.compute_resources
     _allow_capacity_tags(call, arn, resources)
     for text in _create_problems(ask):

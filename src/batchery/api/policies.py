@@ -54,9 +54,7 @@ class Sent(Structure, kw_only=True):
 async def create_scheduling_policy(call: Call, ask: CreateSchedulingPolicyRequest) -> CreateSchedulingPolicyResponse:
     """With neither kind of policy it is one of fair share, with its defaults."""
     arn = batch_arn(call.realm, SCHEDULING_POLICY, ask.name)
-    call.allow("batch:CreateSchedulingPolicy", arn)
-    if ask.tags:
-        call.allow("batch:TagResource", arn)
+    call.allow_making("batch:CreateSchedulingPolicy", arn, ask.tags)
     if NAME.fullmatch(ask.name) is None:
         raise call.refuse("Scheduling policy name should match a valid pattern.")
     check_tags(call, ask.tags)

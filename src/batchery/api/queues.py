@@ -50,9 +50,7 @@ _TYPES: Final = {
 async def create_job_queue(call: Call, ask: CreateJobQueueRequest) -> CreateJobQueueResponse:
     name, limits = ask.job_queue_name, call.service.config.limits
     arn = queue_arn(call.realm, name)
-    call.allow("batch:CreateJobQueue", arn)
-    if ask.tags:
-        call.allow("batch:TagResource", arn)
+    call.allow_making("batch:CreateJobQueue", arn, ask.tags)
     if NAME.fullmatch(name) is None:
         raise call.refuse("Job Queue name should match a valid pattern.")
     _check_type(call, ask)

@@ -39,9 +39,7 @@ async def create_quota_share(call: Call, ask: CreateQuotaShareRequest) -> Create
     if queue is None:
         raise call.refuse(f"{ask.job_queue} does not exist", wrapped=False)
     arn = f"{queue.arn}/quota-share/{name}"
-    call.allow("batch:CreateQuotaShare", arn)
-    if ask.tags:
-        call.allow("batch:TagResource", arn)
+    call.allow_making("batch:CreateQuotaShare", arn, ask.tags)
     if NAME.fullmatch(name) is None:
         raise call.refuse("Quota share name should match a valid pattern.")
     check_tags(call, ask.tags)

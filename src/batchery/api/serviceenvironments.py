@@ -42,9 +42,7 @@ async def create_service_environment(
 ) -> CreateServiceEnvironmentResponse:
     name = ask.service_environment_name
     arn = batch_arn(call.realm, SERVICE_ENVIRONMENT, name)
-    call.allow("batch:CreateServiceEnvironment", arn)
-    if ask.tags:
-        call.allow("batch:TagResource", arn)
+    call.allow_making("batch:CreateServiceEnvironment", arn, ask.tags)
     if NAME.fullmatch(name) is None:
         raise call.refuse("Service environment name should match a valid pattern.")
     check_tags(call, ask.tags)
